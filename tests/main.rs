@@ -8,4 +8,7 @@
     reason = "a test says what went wrong by panicking, and lives in real time"
 )]
 
+mod blackbox;
+mod clients;
+mod support;
 mod tidy;

@@ -9,26 +9,13 @@ use std::{fs, iter};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("inbound", &["proxy", "config", "telemetry"]),
     ("route", &["policy", "config", "upstream"]),
-    (
-        "proxy",
-        &[
-            "route",
-            "policy",
-            "dialect",
-            "upstream",
-            "deadletter",
-            "telemetry",
-        ],
-    ),
+    ("proxy", &["route", "policy", "dialect", "upstream", "deadletter", "telemetry"]),
     ("policy", &[]),
     ("dialect", &["policy"]),
     ("upstream", &["policy", "dialect", "config", "telemetry"]),
     ("deadletter", &["policy", "dialect", "config", "telemetry"]),
     ("replay", &["proxy", "deadletter"]),
-    (
-        "admin",
-        &["upstream", "deadletter", "replay", "telemetry", "config"],
-    ),
+    ("admin", &["upstream", "deadletter", "replay", "telemetry", "config"]),
     ("telemetry", &["policy"]),
     ("config", &["policy", "dialect"]),
     ("simulate", &["policy", "config"]),
@@ -55,27 +42,12 @@ struct Fence {
 
 const FENCES: &[Fence] = &[
     Fence {
-        names: &[
-            "tokio",
-            "hyper",
-            "hyper_util",
-            "tracing",
-            "Mutex",
-            "RwLock",
-            "Instant::now",
-            "SystemTime",
-        ],
+        names: &["tokio", "hyper", "hyper_util", "tracing", "Mutex", "RwLock", "Instant::now", "SystemTime"],
         allowed: |path| !path.starts_with("policy/"),
         why: "a policy is a function of (state, event, now, dice): no runtime, protocol, log, lock or clock",
     },
     Fence {
-        names: &[
-            "rustls",
-            "tokio_rustls",
-            "rustls_native_certs",
-            "rustls_pki_types",
-            "webpki_roots",
-        ],
+        names: &["rustls", "tokio_rustls", "rustls_native_certs", "rustls_pki_types", "webpki_roots"],
         allowed: |path| ["inbound/tls.rs", "upstream/tls.rs"].contains(&path),
         why: "TLS lives in the two tls files",
     },
@@ -115,10 +87,7 @@ struct Source {
 
 impl Source {
     fn new(path: &str, text: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
+        Self { path: path.to_owned(), text: text.to_owned() }
     }
 
     /// `policy/breaker.rs` and `policy.rs` are both of `policy`.
@@ -129,22 +98,13 @@ impl Source {
 
     fn check(&self) -> Vec<String> {
         let code = code_only(&self.text);
-        [
-            self.imports(&code),
-            self.fences(&code),
-            self.size(),
-            never_lands(&self.path, &self.text),
-        ]
-        .concat()
+        [self.imports(&code), self.fences(&code), self.size(), never_lands(&self.path, &self.text)].concat()
     }
 
     fn imports(&self, code: &str) -> Vec<String> {
         let folder = self.folder();
         let leaf = LEAVES.contains(&folder);
-        let row = IMPORTS
-            .iter()
-            .find(|(name, _)| *name == folder)
-            .map(|(_, allowed)| *allowed);
+        let row = IMPORTS.iter().find(|(name, _)| *name == folder).map(|(_, allowed)| *allowed);
         if row.is_none() && !leaf {
             return vec![format!(
                 "src/{}: `{folder}` has no row in the import table of tests/tidy.rs",
@@ -152,11 +112,7 @@ impl Source {
             )];
         }
         let allowed = row.unwrap_or_default();
-        let leaves = if folder == "policy" {
-            LEAVES_OF_POLICY
-        } else {
-            LEAVES
-        };
+        let leaves = if folder == "policy" { LEAVES_OF_POLICY } else { LEAVES };
         let mut problems: Vec<String> = imported(code)
             .into_iter()
             .filter(|name| name != folder && allowed != EVERYTHING)
@@ -164,10 +120,7 @@ impl Source {
             .map(|name| format!("src/{}: `{folder}` may not import `{name}`", self.path))
             .collect();
         if code.contains("super::super") {
-            problems.push(format!(
-                "src/{}: climbs with super::super, say crate::",
-                self.path
-            ));
+            problems.push(format!("src/{}: climbs with super::super, say crate::", self.path));
         }
         problems
     }
@@ -189,10 +142,7 @@ impl Source {
         if lines <= LINES_MAX || excused {
             return Vec::new();
         }
-        vec![format!(
-            "src/{}: {lines} lines, more than {LINES_MAX}: split it by meaning",
-            self.path
-        )]
+        vec![format!("src/{}: {lines} lines, more than {LINES_MAX}: split it by meaning", self.path)]
     }
 }
 
@@ -270,9 +220,7 @@ fn code_only(text: &str) -> String {
         } else if let Some(hashes) = raw_string(rest) {
             let close: String = iter::once('"').chain(iter::repeat_n('#', hashes)).collect();
             let open = hashes + 2;
-            rest[open..]
-                .find(&close)
-                .map_or(rest.len(), |end| open + end + close.len())
+            rest[open..].find(&close).map_or(rest.len(), |end| open + end + close.len())
         } else if rest.starts_with("'\"'") {
             3
         } else {
@@ -333,10 +281,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn below(folder: &Path, path: &Path) -> String {
-    path.strip_prefix(folder)
-        .expect("the walk began there")
-        .to_string_lossy()
-        .into_owned()
+    path.strip_prefix(folder).expect("the walk began there").to_string_lossy().into_owned()
 }
 
 fn report(problems: &[String]) {
@@ -349,10 +294,7 @@ fn sources_keep_the_house_rules() {
     let problems: Vec<String> = files(&src)
         .iter()
         .filter(|path| path.extension().is_some_and(|ext| ext == "rs"))
-        .map(|path| Source {
-            path: below(&src, path),
-            text: fs::read_to_string(path).unwrap(),
-        })
+        .map(|path| Source { path: below(&src, path), text: fs::read_to_string(path).unwrap() })
         .flat_map(|source| source.check())
         .collect();
     report(&problems);
@@ -362,10 +304,7 @@ fn sources_keep_the_house_rules() {
 fn excuses_for_length_are_still_needed() {
     for (path, why) in LONG_FILES {
         let text = fs::read_to_string(root().join("src").join(path)).unwrap_or_default();
-        assert!(
-            text.lines().count() > LINES_MAX,
-            "src/{path} needs no excuse any more ({why})"
-        );
+        assert!(text.lines().count() > LINES_MAX, "src/{path} needs no excuse any more ({why})");
     }
 }
 
@@ -387,12 +326,7 @@ fn every_toml_that_a_user_sees_parses() {
         .filter(|path| path.extension().is_some_and(|e| e == "toml"));
     for path in shipped {
         let text = fs::read_to_string(&path).unwrap();
-        assert!(
-            text.parse::<toml::Table>().is_ok(),
-            "{}: {:?}",
-            path.display(),
-            text.parse::<toml::Table>()
-        );
+        assert!(text.parse::<toml::Table>().is_ok(), "{}: {:?}", path.display(), text.parse::<toml::Table>());
     }
     let readme = fs::read_to_string(root().join("README.md")).unwrap_or_default();
     for block in fenced(&readme, "toml") {
@@ -443,23 +377,14 @@ mod the_checker {
     #[test]
     fn passes_what_the_table_allows() {
         assert_eq!(
-            problems(
-                "proxy/pipeline.rs",
-                "use crate::policy::retry;\nuse crate::{route::Plan, clock};"
-            ),
+            problems("proxy/pipeline.rs", "use crate::policy::retry;\nuse crate::{route::Plan, clock};"),
             ""
         );
         assert_eq!(
-            problems(
-                "policy/retry.rs",
-                "use crate::units::Ratio; use crate::policy::outcome::Outcome;"
-            ),
+            problems("policy/retry.rs", "use crate::units::Ratio; use crate::policy::outcome::Outcome;"),
             ""
         );
-        assert_eq!(
-            problems("app.rs", "use crate::{admin, inbound, upstream::tls};"),
-            ""
-        );
+        assert_eq!(problems("app.rs", "use crate::{admin, inbound, upstream::tls};"), "");
     }
 
     #[test]
@@ -481,14 +406,8 @@ mod the_checker {
 
     #[test]
     fn sees_groups_across_lines_and_nesting() {
-        assert_eq!(
-            imported("use crate::{\n a::{b, c::d},\n e,\n};\nuse crate::f;"),
-            ["a", "e", "f"]
-        );
-        assert_eq!(
-            imported("$crate::macro_thing!(); pub(crate) fn x() {}"),
-            [] as [&str; 0]
-        );
+        assert_eq!(imported("use crate::{\n a::{b, c::d},\n e,\n};\nuse crate::f;"), ["a", "e", "f"]);
+        assert_eq!(imported("$crate::macro_thing!(); pub(crate) fn x() {}"), [] as [&str; 0]);
     }
 
     #[test]
@@ -510,10 +429,7 @@ mod the_checker {
     #[test]
     fn reads_code_and_not_words_about_it() {
         assert_eq!(
-            problems(
-                "policy/limit.rs",
-                "//! Knows no tokio.\nlet why = \"tokio says crate::app\";"
-            ),
+            problems("policy/limit.rs", "//! Knows no tokio.\nlet why = \"tokio says crate::app\";"),
             ""
         );
         assert_eq!(
@@ -540,10 +456,7 @@ mod the_checker {
     #[test]
     fn finds_the_blocks_of_a_readme() {
         assert_eq!(
-            fenced(
-                "a\n```toml\nb = 1\n```\n```sh\nc\n```\n```toml\nd = 2\n```",
-                "toml"
-            ),
+            fenced("a\n```toml\nb = 1\n```\n```sh\nc\n```\n```toml\nd = 2\n```", "toml"),
             ["b = 1", "d = 2"]
         );
     }
