@@ -115,7 +115,10 @@ fn client_certificates_are_asked_for_where_configured() {
 }
 
 fn over_tls(service: &Service, lines: &str) -> String {
-    format!("[upstream.api]\nurl = \"https://localhost:{}\"\nroute = \"/\"\n{lines}", service.port())
+    format!(
+        "[upstream.api]\nurl = \"https://localhost:{}\"\nroute = \"/\"\n{lines}",
+        service.address().port()
+    )
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The clients that people really use, through Fender. Those that cannot be had are skipped aloud.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 

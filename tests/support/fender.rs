@@ -85,8 +85,10 @@ pub(crate) fn check(toml: &str) -> Output {
     binary().args(["check", "--config"]).arg(config).output().unwrap()
 }
 
+/// As built beside this test, unless nextest runs both from an archive.
 fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fender"));
+    let beside = env!("CARGO_BIN_EXE_fender").into();
+    let mut command = Command::new(std::env::var_os("NEXTEST_BIN_EXE_fender").unwrap_or(beside));
     command.env_remove("RUST_LOG").env_remove("FENDER_CONFIG").stdin(Stdio::null());
     command
 }

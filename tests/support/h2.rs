@@ -133,7 +133,10 @@ async fn collect(response: Response<Incoming>) -> H2Response {
         match frame.map(Frame::into_data) {
             Ok(Ok(data)) => whole.body.extend(data),
             Ok(Err(frame)) => whole.trailers = frame.into_trailers().unwrap_or_default(),
-            Err(_) => whole.end = H2End::Reset,
+            Err(_) => {
+                whole.end = H2End::Reset;
+                break;
+            }
         }
     }
     whole

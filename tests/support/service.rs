@@ -63,8 +63,8 @@ impl Service {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.address.port()
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn connections(&self) -> usize {
