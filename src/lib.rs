@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod inbound;
+pub mod memory;
 pub mod policy;
 pub mod proxy;
 pub mod ready;

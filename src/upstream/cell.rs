@@ -1,0 +1,120 @@
+//! One upstream as it lives: its settings, endpoints, connections and figures. A reload keeps it while its settings stay.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::endpoint::Endpoint;
+use super::fault::Fault;
+use super::pool::Pool;
+use super::tls;
+use crate::config;
+use crate::policy::reason::Reason;
+use crate::telemetry::metrics::UpstreamMetrics;
+
+/// A named external service with its policies.
+#[derive(Debug)]
+pub struct Upstream {
+    name: String,
+    settings: Arc<config::Upstream>,
+    endpoints: Vec<Arc<Endpoint>>,
+    pools: Box<[Pool]>,
+    open: Arc<AtomicI64>,
+    tls: OnceLock<Result<tls::Client, String>>,
+    metrics: UpstreamMetrics,
+}
+
+/// An upstream's connections at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Connections that are open.
+    pub open: usize,
+    /// Those of them that rest.
+    pub idle: usize,
+}
+
+impl Upstream {
+    /// An upstream with nothing open yet.
+    ///
+    /// # Errors
+    /// A text that names the certificate file that cannot be used.
+    pub fn new(name: &str, settings: Arc<config::Upstream>, workers: usize, metrics: UpstreamMetrics) -> Result<Self, String> {
+        let endpoints: Vec<_> = settings.urls.iter().map(|url| Arc::new(Endpoint::new(url.clone()))).collect();
+        let lazy = OnceLock::new();
+        // Own files are read now, so that a mistake is told at once; the system's roots when they are needed.
+        if settings.tls.ca_file.is_some() || settings.tls.client_cert_file.is_some() || settings.tls.server_name.is_some() {
+            lazy.get_or_init(|| tls::Client::new(&settings.tls)).as_ref().map_err(Clone::clone)?;
+        }
+        let pools = std::iter::repeat_with(|| Pool::new(endpoints.len())).take(workers).collect();
+        Ok(Self { name: name.to_owned(), settings, endpoints, pools, open: Arc::default(), tls: lazy, metrics })
+    }
+
+    /// The name that the config gives it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the config says of it.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<config::Upstream> {
+        &self.settings
+    }
+
+    /// Its URLs.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// Its figures.
+    #[must_use]
+    pub const fn metrics(&self) -> &UpstreamMetrics {
+        &self.metrics
+    }
+
+    /// Reads the system's roots ahead of the first connection.
+    pub fn warm_up(&self) {
+        if self.endpoints.iter().any(|endpoint| endpoint.url.is_https()) {
+            self.tls.get_or_init(|| tls::Client::new(&self.settings.tls));
+        }
+    }
+
+    /// Closes what has rested too long on `worker`.
+    pub fn sweep(&self, worker: usize) {
+        if let Some(pool) = self.pool(worker) {
+            pool.sweep(self.settings.pool.idle_timeout);
+        }
+    }
+
+    /// Its connections now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let open = usize::try_from(self.open.load(Ordering::Relaxed)).unwrap_or(0);
+        let idle = self.pools.iter().map(Pool::idle).sum::<usize>().min(open);
+        Snapshot { open, idle }
+    }
+
+    pub(super) fn pool(&self, worker: usize) -> Option<&Pool> {
+        self.pools.get(worker)
+    }
+
+    pub(super) const fn open_connections(&self) -> &Arc<AtomicI64> {
+        &self.open
+    }
+
+    /// Whether one more connection may rest. The other workers are asked only when this one's share is used up.
+    pub(super) fn has_room(&self, worker: usize) -> bool {
+        let max = self.settings.pool.max_idle;
+        let own = self.pool(worker).map_or(0, Pool::idle);
+        own < max / self.pools.len().max(1) || self.pools.iter().map(Pool::idle).sum::<usize>() < max
+    }
+
+    /// How to speak TLS with `endpoint`; `None` where it is plain.
+    pub(super) fn tls(&self, endpoint: &Endpoint) -> Result<Option<&tls::Client>, Fault> {
+        if !endpoint.url.is_https() {
+            return Ok(None);
+        }
+        let built = self.tls.get_or_init(|| tls::Client::new(&self.settings.tls));
+        built.as_ref().map(Some).map_err(|error| Fault::never_sent(Reason::Tls, error.clone()))
+    }
+}
