@@ -1,7 +1,9 @@
 //! Readiness by token: the process is ready once every part that took a token has given it back.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What still has to be done before the process is ready.
 #[derive(Debug, Clone, Default)]
@@ -44,5 +46,28 @@ impl Drop for Pending {
                 parts.remove(self.part);
             }
         }
+    }
+}
+
+/// How a worker shows that it is alive: it beats once a second, and one that has not for ten is stuck.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// Seconds since the process began, plus one; 0 = not begun.
+    beat: AtomicU64,
+}
+
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+impl Pulse {
+    /// Alive, `since_start` after the process began.
+    pub fn beat(&self, since_start: Duration) {
+        self.beat.store(since_start.as_secs() + 1, Ordering::Relaxed);
+    }
+
+    /// Whether the worker has begun and has not beaten for ten seconds.
+    #[must_use]
+    pub fn stuck(&self, since_start: Duration) -> bool {
+        let beat = self.beat.load(Ordering::Relaxed);
+        beat > 0 && since_start.as_secs() + 1 > beat + STUCK_AFTER.as_secs()
     }
 }

@@ -23,3 +23,5 @@ pub mod wire;
 
 pub use client::Client;
 pub use pipeline::Proxy;
+
+pub(crate) use crate::upstream::chain;

@@ -128,7 +128,7 @@ impl Proxy {
         if body.is_end_stream() {
             return Ok(None);
         }
-        let max = (server.max_request_body > 0).then_some(server.max_request_body);
+        let max = server.max_request_body;
         if max.is_some_and(|max| body.size_hint().lower() > max) {
             return Err(Failure::Client(ClientFault::BodyTooLarge));
         }

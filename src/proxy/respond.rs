@@ -44,7 +44,7 @@ pub fn relay(mut exchange: Exchange, reply: Reply) -> Response<Body> {
         *answer.headers_mut() = parts.headers;
         return answer;
     }
-    let stream = (!timeout.stream.is_zero()).then(|| Box::pin(tokio::time::sleep(timeout.stream)));
+    let stream = timeout.stream.map(|limit| Box::pin(tokio::time::sleep(limit)));
     let clocks = Clocks { idle: timeout.idle, stream };
     let mut answer = Response::new(Body::relay(incoming, reply.loan, clocks, exchange.finish));
     *answer.status_mut() = parts.status;

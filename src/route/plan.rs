@@ -33,22 +33,19 @@ impl Plan {
     pub fn new(route: config::Route, upstream: Arc<Upstream>, metrics: RouteMetrics) -> Result<Self, String> {
         let header = |name: &str| HeaderName::try_from(name).map_err(|_| format!("{name:?} is no header name"));
         let headers = &upstream.settings().headers;
-        let remove = headers.remove.iter().map(|name| header(name)).collect::<Result<_, _>>()?;
+        let remove = headers.remove.clone();
         let mut set = Vec::new();
         for (name, secret) in &headers.set {
             let mut value = HeaderValue::try_from(secret.expose()).map_err(|_| format!("headers.set.{name} is no header value"))?;
             value.set_sensitive(true);
             set.push((header(name)?, value));
         }
-        let idempotency_header = match route.plan.idempotency_header.as_str() {
-            "auto" => Some(IDEMPOTENCY_KEY),
-            "" => None,
-            name => Some(header(name)?),
+        let idempotency_header = match &route.plan.idempotency_header {
+            config::IdempotencyHeader::Auto => Some(IDEMPOTENCY_KEY),
+            config::IdempotencyHeader::None => None,
+            config::IdempotencyHeader::Named(name) => Some(name.clone()),
         };
-        let propagate = match route.plan.timeout.propagate.as_str() {
-            "" => None,
-            name => Some(header(name)?),
-        };
+        let propagate = route.plan.timeout.propagate.as_deref().map(header).transpose()?;
         Ok(Self { route, upstream, metrics, idempotency_header, propagate, remove, set })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::clock;
@@ -252,7 +252,6 @@ pub struct RouteMetrics {
 impl RouteMetrics {
     /// A request is answered.
     pub fn answered(&self, status: u16, source: Source, took: Duration) {
-        self.counter(status, source);
         if let Some(counter) = self.counter(status, source) {
             counter.inc();
         }

@@ -1,7 +1,9 @@
 //! One upstream as it lives: its settings, endpoints, connections and figures. A reload keeps it while its settings stay.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 
 use super::endpoint::Endpoint;
 use super::fault::Fault;
@@ -19,7 +21,8 @@ pub struct Upstream {
     endpoints: Vec<Arc<Endpoint>>,
     pools: Box<[Pool]>,
     open: Arc<AtomicI64>,
-    tls: OnceLock<Result<tls::Client, String>>,
+    /// Built when it is first needed: reading the system's roots takes milliseconds that a start does not have.
+    tls: ArcSwapOption<tls::Client>,
     metrics: UpstreamMetrics,
 }
 
@@ -39,13 +42,22 @@ impl Upstream {
     /// A text that names the certificate file that cannot be used.
     pub fn new(name: &str, settings: Arc<config::Upstream>, workers: usize, metrics: UpstreamMetrics) -> Result<Self, String> {
         let endpoints: Vec<_> = settings.urls.iter().map(|url| Arc::new(Endpoint::new(url.clone()))).collect();
-        let lazy = OnceLock::new();
-        // Own files are read now, so that a mistake is told at once; the system's roots when they are needed.
-        if settings.tls.ca_file.is_some() || settings.tls.client_cert_file.is_some() || settings.tls.server_name.is_some() {
-            lazy.get_or_init(|| tls::Client::new(&settings.tls)).as_ref().map_err(Clone::clone)?;
-        }
         let pools = std::iter::repeat_with(|| Pool::new(endpoints.len())).take(workers).collect();
-        Ok(Self { name: name.to_owned(), settings, endpoints, pools, open: Arc::default(), tls: lazy, metrics })
+        let upstream = Self { name: name.to_owned(), settings, endpoints, pools, open: Arc::default(), tls: ArcSwapOption::empty(), metrics };
+        upstream.renew_certificates()?;
+        Ok(upstream)
+    }
+
+    /// Reads the files of its own that `tls` names, for the connections to come.
+    ///
+    /// # Errors
+    /// A text that names the file that cannot be used. What was read before stays in force.
+    pub fn renew_certificates(&self) -> Result<(), String> {
+        let tls = &self.settings.tls;
+        if tls.ca_file.is_some() || tls.client_cert_file.is_some() || tls.server_name.is_some() {
+            self.tls.store(Some(Arc::new(tls::Client::new(tls)?)));
+        }
+        Ok(())
     }
 
     /// The name that the config gives it.
@@ -74,8 +86,10 @@ impl Upstream {
 
     /// Reads the system's roots ahead of the first connection.
     pub fn warm_up(&self) {
-        if self.endpoints.iter().any(|endpoint| endpoint.url.is_https()) {
-            self.tls.get_or_init(|| tls::Client::new(&self.settings.tls));
+        for endpoint in &self.endpoints {
+            if let Err(fault) = self.tls(endpoint) {
+                tracing::error!(upstream = self.name, error = %fault, "TLS");
+            }
         }
     }
 
@@ -110,11 +124,15 @@ impl Upstream {
     }
 
     /// How to speak TLS with `endpoint`; `None` where it is plain.
-    pub(super) fn tls(&self, endpoint: &Endpoint) -> Result<Option<&tls::Client>, Fault> {
-        if !endpoint.url.is_https() {
+    pub(super) fn tls(&self, endpoint: &Endpoint) -> Result<Option<Arc<tls::Client>>, Fault> {
+        if !endpoint.is_https() {
             return Ok(None);
         }
-        let built = self.tls.get_or_init(|| tls::Client::new(&self.settings.tls));
-        built.as_ref().map(Some).map_err(|error| Fault::never_sent(Reason::Tls, error.clone()))
+        if let Some(known) = self.tls.load_full() {
+            return Ok(Some(known));
+        }
+        let built = tls::Client::new(&self.settings.tls).map_err(|error| Fault::never_sent(Reason::Tls, error))?;
+        self.tls.store(Some(Arc::new(built)));
+        Ok(self.tls.load_full())
     }
 }

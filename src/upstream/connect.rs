@@ -1,7 +1,9 @@
 //! Opens connections: addresses, TCP, TLS, and the choice of HTTP/1.1 or HTTP/2.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -28,6 +30,9 @@ const ADDRESSES_MAX: usize = 8;
 /// A dead peer is noticed after about a minute and a half.
 const KEEPALIVE: Duration = Duration::from_secs(45);
 
+/// Streams on a connection whose peer has not yet said how many it takes (RFC 9113 section 6.5.2 advises at least 100).
+const STREAMS_UNTIL_TOLD: usize = 100;
+
 /// Bounds on an upstream's head.
 const HEADERS_MAX: usize = 256;
 
@@ -44,7 +49,7 @@ pub enum Speak {
 #[derive(Debug)]
 pub enum Opened {
     Http1(Http1),
-    Http2(http2::SendRequest<UploadBody>),
+    Http2(http2::SendRequest<UploadBody>, Arc<AtomicUsize>),
 }
 
 /// An HTTP/1.1 connection: one request at a time.
@@ -77,7 +82,7 @@ impl Peek {
 ///
 /// # Errors
 /// The fault is `connect` or `tls`, and nothing was sent.
-pub async fn open(endpoint: &Endpoint, tls: Option<&tls::Client>, speak: Speak, deadline: Instant) -> Result<Opened, Fault> {
+pub async fn open(endpoint: &Endpoint, tls: Option<Arc<tls::Client>>, speak: Speak, deadline: Instant) -> Result<Opened, Fault> {
     let host = endpoint.url.host();
     let opened = timeout_at(deadline, async {
         let stream = dial(endpoint).await?;
@@ -105,13 +110,22 @@ where
     if http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE).adaptive_window(true);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let (sender, mut connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let room = Arc::new(AtomicUsize::new(STREAMS_UNTIL_TOLD));
+        let told = Arc::clone(&room);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let ended = std::future::poll_fn(|cx| {
+                let polled = Pin::new(&mut connection).poll(cx);
+                if polled.is_pending() {
+                    told.store(connection.current_max_send_streams(), Ordering::Relaxed);
+                }
+                polled
+            });
+            if let Err(error) = ended.await {
                 tracing::debug!(%peer, error = %super::fault::chain(&error), "upstream connection ended");
             }
         });
-        return Ok(Opened::Http2(sender));
+        return Ok(Opened::Http2(sender, room));
     }
     let mut builder = http1::Builder::new();
     builder.max_headers(HEADERS_MAX);

@@ -1,13 +1,15 @@
 //! One URL of an upstream, and the choice among several.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::config::Url;
+use http::HeaderValue;
+
+use crate::config::{Scheme, Url};
 
 /// An endpoint to which no connection could be opened rests this long, doubling up to the longest, as long as another is
 /// there to take its place.
@@ -19,6 +21,8 @@ const REST_LONGEST: Duration = Duration::from_secs(30);
 pub struct Endpoint {
     /// Where it is.
     pub url: Url,
+    /// What goes into `Host`.
+    pub host_header: HeaderValue,
     /// Its addresses as last resolved; empty until then.
     pub addresses: watch::Sender<Arc<[SocketAddr]>>,
     in_flight: AtomicUsize,
@@ -37,14 +41,28 @@ impl Endpoint {
     /// An endpoint that nothing is known of yet, but for a literal address.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        let literal = url.address().into_iter().collect::<Vec<_>>();
+        let literal = literal(&url).into_iter().collect::<Vec<_>>();
+        let host_header = HeaderValue::from_str(url.authority().as_str()).unwrap_or(HeaderValue::from_static(""));
         Self {
             url,
+            host_header,
             addresses: watch::Sender::new(literal.into()),
             in_flight: AtomicUsize::new(0),
             rest: Mutex::default(),
             turn: AtomicU64::new(0),
         }
+    }
+
+    /// Spoken to under TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.scheme() == Scheme::Https
+    }
+
+    /// Whether the URL names an address, so that nothing has to be looked up.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        literal(&self.url).is_some()
     }
 
     /// The addresses, each call beginning with another one.
@@ -73,6 +91,10 @@ impl Endpoint {
     fn rests(&self, now: Instant) -> bool {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner).until.is_some_and(|until| now < until)
     }
+}
+
+fn literal(url: &Url) -> Option<SocketAddr> {
+    url.host().parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, url.port()))
 }
 
 /// A request that is on its way at an endpoint.

@@ -47,6 +47,8 @@ struct Idle {
 pub struct Http2 {
     sender: http2::SendRequest<UploadBody>,
     streams: AtomicUsize,
+    /// Streams that the peer takes at once.
+    room: Arc<AtomicUsize>,
     _open: Open,
 }
 
@@ -149,8 +151,8 @@ impl Pool {
                 }
                 Taken::Http1(connection, open)
             }
-            super::connect::Opened::Http2(sender) => {
-                let shared = Arc::new(Http2 { sender, streams: AtomicUsize::new(0), _open: open });
+            super::connect::Opened::Http2(sender, room) => {
+                let shared = Arc::new(Http2 { sender, streams: AtomicUsize::new(0), room, _open: open });
                 if let Some(shelf) = shelf {
                     shelf.http2_chosen = Some(true);
                     shelf.http2.push(Arc::clone(&shared));
@@ -188,7 +190,7 @@ impl Shelf {
     fn least_busy(&mut self, beyond: bool) -> Option<Arc<Http2>> {
         self.http2.retain(|shared| !shared.sender.is_closed());
         let best = self.http2.iter().min_by_key(|shared| shared.streams.load(Ordering::Relaxed))?;
-        let room = best.streams.load(Ordering::Relaxed) < best.sender.current_max_send_streams();
+        let room = best.streams.load(Ordering::Relaxed) < best.room.load(Ordering::Relaxed);
         (room || (beyond && self.http2.len() >= HTTP2_CONNECTIONS_MAX)).then(|| Arc::clone(best))
     }
 }

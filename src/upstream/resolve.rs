@@ -25,7 +25,7 @@ impl Resolver {
         let mut told = false;
         loop {
             let Some(endpoint) = endpoint.upgrade() else { return };
-            if endpoint.url.address().is_some() {
+            if endpoint.is_literal() {
                 return;
             }
             match self.resolve(endpoint.url.host(), endpoint.url.port()).await {

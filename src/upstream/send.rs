@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::cell::Upstream;
-use super::connect::{self, Opened, Speak};
+use super::connect::{self, Speak};
 use super::endpoint::{Busy, Endpoint, choose};
 use super::fault::Fault;
 use super::pool::{Loan, Open, Pool, Taken};
@@ -74,7 +74,7 @@ impl Upstream {
             HttpVersion::One => Speak::Http1,
             HttpVersion::Two => Speak::Http2,
             HttpVersion::Auto if outgoing.upgrade => Speak::Http1,
-            HttpVersion::Auto if endpoint.url.is_https() => Speak::Negotiate,
+            HttpVersion::Auto if endpoint.is_https() => Speak::Negotiate,
             HttpVersion::Auto if outgoing.grpc => Speak::Http2,
             HttpVersion::Auto => Speak::Http1,
         }
@@ -126,7 +126,7 @@ async fn exchange(loan: &mut Loan, endpoint: &Endpoint, outgoing: Outgoing<'_>, 
             let sent = timeout_at(deadline, sender.try_send_request(request)).await;
             sent.map_err(|_| timed_out(true))?.map_err(|mut error| {
                 let left = error.take_message().is_none();
-                Fault::of_exchange(error.error(), left, false)
+                Fault::of_stream(error.error(), left, reused)
             })?
         }
         None => {
@@ -167,7 +167,7 @@ fn http1_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<
     *request.method_mut() = outgoing.method;
     *request.uri_mut() = Uri::from(target);
     *request.headers_mut() = outgoing.headers;
-    request.headers_mut().insert(HOST, endpoint.url.host_header().clone());
+    request.headers_mut().insert(HOST, endpoint.host_header.clone());
     join_cookies(request.headers_mut());
     if let Some(on_interim) = outgoing.on_interim {
         hyper::ext::on_informational(&mut request, move |interim| on_interim(interim.status(), interim.headers()));
@@ -177,7 +177,7 @@ fn http1_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<
 
 fn http2_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<UploadBody>, Fault> {
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(if endpoint.url.is_https() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
+    parts.scheme = Some(if endpoint.is_https() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
     parts.authority = Some(endpoint.url.authority().clone());
     parts.path_and_query = Some(join(endpoint.url.base_path(), outgoing.target)?);
     let uri = Uri::from_parts(parts).map_err(|error| unsendable(&error))?;

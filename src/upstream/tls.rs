@@ -16,7 +16,6 @@ use crate::config::UpstreamTls;
 use crate::policy::reason::Reason;
 
 /// How one upstream is spoken to under TLS.
-#[derive(Debug)]
 pub struct Client {
     http1: TlsConnector,
     http2: TlsConnector,
@@ -79,6 +78,12 @@ impl Client {
             Speak::Negotiate => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         };
         Ok((stream, http2))
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("server_name", &self.server_name).finish_non_exhaustive()
     }
 }
 
