@@ -12,7 +12,9 @@ pub fn now() -> Instant {
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Milliseconds since 1970 as `2026-01-02T03:04:05Z`.

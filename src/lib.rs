@@ -26,16 +26,16 @@
 //! is retained is leased from [`memory`]. A reload keeps each upstream whose settings did not change. The admin side can be
 //! dead while traffic flows. No secret is in a log, a metric or an error.
 
-pub mod inbound;
-pub mod route;
-pub mod proxy;
-pub mod policy;
-pub mod upstream;
 pub mod admin;
-pub mod telemetry;
-pub mod config;
 pub mod app;
 pub mod cli;
+pub mod config;
+pub mod inbound;
+pub mod policy;
+pub mod proxy;
+pub mod route;
+pub mod telemetry;
+pub mod upstream;
 
 pub mod clock;
 pub mod drain;

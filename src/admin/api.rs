@@ -32,11 +32,17 @@ pub async fn reload(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Resp
     let (answer, answered) = oneshot::channel();
     let asked = admin.reload.send(ReloadRequest { answer }).await.is_ok();
     let reloaded = if asked { answered.await.ok() } else { None };
-    tracing::info!(who = token.name, what = "config.reload", done = matches!(reloaded, Some(Ok(()))), "audit");
+    tracing::info!(
+        who = token.name,
+        what = "config.reload",
+        done = matches!(reloaded, Some(Ok(()))),
+        "audit"
+    );
     match reloaded {
         Some(Ok(())) => Json(json!({ "status": "reloaded" })).into_response(),
         Some(Err(problems)) => {
-            let problems: Vec<Value> = problems.iter().map(|problem| Value::String(problem.to_string())).collect();
+            let problems: Vec<Value> =
+                problems.iter().map(|problem| Value::String(problem.to_string())).collect();
             let more = [("problems", Value::Array(problems))];
             problem(StatusCode::UNPROCESSABLE_ENTITY, "The new config is refused, the old one stays", &more)
         }
@@ -51,9 +57,12 @@ pub async fn nothing() -> Response {
 
 fn refused(why: Refused) -> Response {
     match why {
-        Refused::Beyond => problem(StatusCode::FORBIDDEN, "The token's role or scope does not reach so far", &[]),
+        Refused::Beyond => {
+            problem(StatusCode::FORBIDDEN, "The token's role or scope does not reach so far", &[])
+        }
         Refused::Unknown => {
-            let mut response = problem(StatusCode::UNAUTHORIZED, "A bearer token of [[admin.token]] is required", &[]);
+            let mut response =
+                problem(StatusCode::UNAUTHORIZED, "A bearer token of [[admin.token]] is required", &[]);
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
         }

@@ -60,7 +60,11 @@ impl Control {
             let mut signals = Signals::new().map_err(failed)?;
             let open = admin::router(Arc::clone(&self.admin), false);
             let whole = admin::router(Arc::clone(&self.admin), true);
-            tokio::spawn(listen(TcpListener::from_std(admin).map_err(failed)?, whole, self.admin_tls.clone()));
+            tokio::spawn(listen(
+                TcpListener::from_std(admin).map_err(failed)?,
+                whole,
+                self.admin_tls.clone(),
+            ));
             if let Some(public) = public {
                 tokio::spawn(listen(TcpListener::from_std(public).map_err(failed)?, open, None));
             }
@@ -90,7 +94,12 @@ impl Control {
     }
 
     /// Everything until the end begins.
-    async fn serve(&mut self, signals: &mut Signals, mut reloads: mpsc::Receiver<ReloadRequest>, resolver: &Arc<Resolver>) -> &'static str {
+    async fn serve(
+        &mut self,
+        signals: &mut Signals,
+        mut reloads: mpsc::Receiver<ReloadRequest>,
+        resolver: &Arc<Resolver>,
+    ) -> &'static str {
         let mut watcher = Watcher::new(self.files.clone());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -119,7 +128,10 @@ impl Control {
     /// Reads the config again and swaps it in, whole or not at all.
     fn reload(&mut self, cause: &'static str, resolver: &Arc<Resolver>) -> Result<(), Vec<Problem>> {
         let reloaded = self.try_reload(resolver);
-        let text = reloaded.as_ref().err().map(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        let text = reloaded
+            .as_ref()
+            .err()
+            .map(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
         emit_counted(&Reloaded { cause, refused: text.as_deref() }, &self.admin.metrics);
         reloaded
     }
@@ -131,12 +143,16 @@ impl Control {
             return Err(beyond);
         }
         let unusable = |what: String| vec![Problem::unusable(what)];
-        let acceptor = |tls: Option<&config::ServerTls>, alpn| tls.map(|tls| Acceptor::new(tls, alpn)).transpose();
+        let acceptor =
+            |tls: Option<&config::ServerTls>, alpn| tls.map(|tls| Acceptor::new(tls, alpn)).transpose();
         let server_tls = acceptor(loaded.config.server.tls.as_ref(), super::ALPN_SERVER).map_err(unusable)?;
         let admin_tls = acceptor(loaded.config.admin.tls.as_ref(), super::ALPN_ADMIN).map_err(unusable)?;
         let proxy = &self.admin.proxy;
         let previous = proxy.table.load_full();
-        let table = Arc::new(build::table(&loaded.config, &self.admin.metrics, self.workers, Some(&previous)).map_err(unusable)?);
+        let table = Arc::new(
+            build::table(&loaded.config, &self.admin.metrics, self.workers, Some(&previous))
+                .map_err(unusable)?,
+        );
         // Nothing fails from here on.
         for (old, new) in [(self.door.tls.as_ref(), server_tls), (self.admin_tls.as_deref(), admin_tls)] {
             if let (Some(old), Some(new)) = (old, new) {
@@ -171,20 +187,29 @@ impl Control {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { hangup: signal(SignalKind::hangup())?, terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 }
 
 /// Keeps the addresses of all endpoints fresh that were not followed before.
 fn follow_names(resolver: &Arc<Resolver>, table: &Table, previous: Option<&Table>) {
     for upstream in table.upstreams() {
-        let followed = previous.is_some_and(|table| table.upstreams().iter().any(|known| Arc::ptr_eq(known, upstream)));
+        let followed =
+            previous.is_some_and(|table| table.upstreams().iter().any(|known| Arc::ptr_eq(known, upstream)));
         if followed {
             continue;
         }
         for endpoint in upstream.endpoints() {
             let refresh = upstream.settings().pool.dns_refresh;
-            tokio::spawn(Arc::clone(resolver).follow(upstream.name().to_owned(), Arc::downgrade(endpoint), refresh));
+            tokio::spawn(Arc::clone(resolver).follow(
+                upstream.name().to_owned(),
+                Arc::downgrade(endpoint),
+                refresh,
+            ));
         }
     }
 }

@@ -88,7 +88,9 @@ impl App {
             memory: Memory::new(config.server.buffer_memory),
             drain: Drain::new(workers),
         });
-        let acceptor = |tls: &Option<config::ServerTls>, protocols| tls.as_ref().map(|tls| Acceptor::new(tls, protocols)).transpose();
+        let acceptor = |tls: &Option<config::ServerTls>, protocols| {
+            tls.as_ref().map(|tls| Acceptor::new(tls, protocols)).transpose()
+        };
         let connections = Arc::new(AtomicUsize::new(0));
         let door = Arc::new(Door {
             proxy: Arc::clone(&proxy),
@@ -166,7 +168,9 @@ impl App {
         if let Some(address) = self.admin_address() {
             emit(&Listening { listener: "admin", address, tls: self.admin_tls.is_some() });
             if !address.ip().is_loopback() && self.admin_tls.is_none() {
-                emit(&ConfigWarning { problem: "admin.listen is not on loopback and [admin.tls] is not set: tokens cross the network in the clear" });
+                emit(&ConfigWarning {
+                    problem: "admin.listen is not on loopback and [admin.tls] is not set: tokens cross the network in the clear",
+                });
             }
         }
         if let Some(address) = self.sockets.public.as_ref().and_then(|socket| socket.local_addr().ok()) {
@@ -177,11 +181,18 @@ impl App {
 
 impl Sockets {
     fn bind(config: &config::Config, workers: usize) -> Result<Self, Error> {
-        let bound = |address: SocketAddr, count| bind(address, count).map_err(|error| Error::Listen { address, hint: hint(&error), error });
+        let bound = |address: SocketAddr, count| {
+            bind(address, count).map_err(|error| Error::Listen { address, hint: hint(&error), error })
+        };
         let one = |address| Ok(bound(address, 1)?.into_iter().next());
         let missing = || Error::Start("no socket".to_owned());
         Ok(Self {
-            server: config.server.listen.iter().map(|address| bound(*address, workers)).collect::<Result<_, _>>()?,
+            server: config
+                .server
+                .listen
+                .iter()
+                .map(|address| bound(*address, workers))
+                .collect::<Result<_, _>>()?,
             admin: one(config.admin.listen)?.ok_or_else(missing)?,
             public: config.admin.public_listen.map(one).transpose()?.flatten(),
         })

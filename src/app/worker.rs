@@ -30,7 +30,12 @@ pub fn count(configured: usize) -> usize {
 ///
 /// # Errors
 /// A thread, a runtime or a socket that cannot be had.
-pub fn start(sockets: Vec<Vec<StdListener>>, door: &Arc<Door>, admin: &Arc<Admin>, serving: Vec<Pending>) -> Result<Vec<JoinHandle<()>>, Error> {
+pub fn start(
+    sockets: Vec<Vec<StdListener>>,
+    door: &Arc<Door>,
+    admin: &Arc<Admin>,
+    serving: Vec<Pending>,
+) -> Result<Vec<JoinHandle<()>>, Error> {
     let failed = |error: std::io::Error| Error::Start(format!("worker: {error}"));
     let mut addresses: Vec<_> = sockets.into_iter().map(Vec::into_iter).collect();
     let mut threads = Vec::with_capacity(serving.len());
@@ -39,12 +44,20 @@ pub fn start(sockets: Vec<Vec<StdListener>>, door: &Arc<Door>, admin: &Arc<Admin
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (door, admin) = (Arc::clone(door), Arc::clone(admin));
         let thread = std::thread::Builder::new().name(format!("fender-{number}"));
-        threads.push(thread.spawn(move || work(runtime, own, &door, &admin, number, pending)).map_err(failed)?);
+        threads
+            .push(thread.spawn(move || work(runtime, own, &door, &admin, number, pending)).map_err(failed)?);
     }
     Ok(threads)
 }
 
-fn work(runtime: Runtime, sockets: Vec<StdListener>, door: &Arc<Door>, admin: &Arc<Admin>, number: usize, pending: Pending) {
+fn work(
+    runtime: Runtime,
+    sockets: Vec<StdListener>,
+    door: &Arc<Door>,
+    admin: &Arc<Admin>,
+    number: usize,
+    pending: Pending,
+) {
     runtime.block_on(async {
         for socket in sockets {
             match TcpListener::from_std(socket) {

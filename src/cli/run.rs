@@ -18,7 +18,11 @@ pub fn run(source: &Source, log: &Log) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let format = log.log_format.unwrap_or(if loaded.config.profile.logs_as_text() { Format::Text } else { Format::Json });
+    let format = log.log_format.unwrap_or(if loaded.config.profile.logs_as_text() {
+        Format::Text
+    } else {
+        Format::Json
+    });
     let logging = match Logging::start(format, &log.log_level) {
         Ok(logging) => Arc::new(logging),
         Err(error) => {

@@ -52,7 +52,10 @@ struct Connection {
 /// Serves one connection to its end.
 pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usize, over: bool) {
     let server = door.proxy.server.load_full();
-    let limits = Limits { head_bytes_max: usize::try_from(server.max_header_bytes).unwrap_or(usize::MAX), head_timeout: server.header_timeout };
+    let limits = Limits {
+        head_bytes_max: usize::try_from(server.max_header_bytes).unwrap_or(usize::MAX),
+        head_timeout: server.header_timeout,
+    };
     let connection = |secure| Connection {
         proxy: Arc::clone(&door.proxy),
         client: Client { peer, secure, worker, wire: None },
@@ -82,7 +85,8 @@ where
         }
         Ok::<_, std::io::Error>(read_ahead.starts_with(PREFACE))
     };
-    let http2 = if http2 { Ok(Ok(true)) } else { tokio::time::timeout(limits.head_timeout, prior_knowledge).await };
+    let http2 =
+        if http2 { Ok(Ok(true)) } else { tokio::time::timeout(limits.head_timeout, prior_knowledge).await };
     match http2 {
         Ok(Ok(true)) => serve_http2(Rewound { stream, read_ahead }, connection, limits).await,
         Ok(Ok(false)) => {
@@ -158,7 +162,9 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resu
         return Ok(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault)));
     }
     if connection.over {
-        let mut answer = connection.proxy.refuse(&RequestId::new(), &Failure::Overload("server.max_connections is reached"));
+        let mut answer = connection
+            .proxy
+            .refuse(&RequestId::new(), &Failure::Overload("server.max_connections is reached"));
         if connection.client.wire.is_some() {
             answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
@@ -168,7 +174,10 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resu
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),
         Err(panic) => {
-            let what = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let what = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             emit(&Panicked { what: what.unwrap_or("no message") });
             Poll::Ready(Err(Broken))
         }
@@ -188,7 +197,11 @@ struct Rewound<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>, out: &mut tokio::io::ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        out: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let this = self.get_mut();
         if this.read_ahead.is_empty() {
             return std::pin::Pin::new(&mut this.stream).poll_read(cx, out);
@@ -200,7 +213,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         std::pin::Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
 
@@ -216,11 +233,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
         std::pin::Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
         std::pin::Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

@@ -42,7 +42,8 @@ pub struct Head {
 pub fn read_head(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, &mut slots);
+    let parsed =
+        httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, &mut slots);
     let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
@@ -51,7 +52,8 @@ pub fn read_head(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
     let head = bytes.get(..length).unwrap_or(bytes);
     lines_end_in_crlf(head)?;
     check_target(request.method.unwrap_or_default(), request.path.unwrap_or_default())?;
-    fields(request.headers, request.version == Some(1)).map(|(framing, upgrade)| Some(Head { length, framing, upgrade }))
+    fields(request.headers, request.version == Some(1))
+        .map(|(framing, upgrade)| Some(Head { length, framing, upgrade }))
 }
 
 /// Empty lines before a request line are to be ignored (RFC 9112 section 2.2): how many bytes they take.
@@ -67,10 +69,14 @@ pub fn blank_lines(bytes: &[u8]) -> usize {
 fn refusal_of(error: httparse::Error) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => Refusal::HeadTooLarge,
-        httparse::Error::HeaderName => Refusal::Bad("a header field's name is malformed (white space before the colon, or a folded line)"),
+        httparse::Error::HeaderName => Refusal::Bad(
+            "a header field's name is malformed (white space before the colon, or a folded line)",
+        ),
         httparse::Error::HeaderValue => Refusal::Bad("a header field's value holds a control character"),
         httparse::Error::NewLine => Refusal::Bad("a line does not end in CR LF"),
-        httparse::Error::Version => Refusal::Bad("the request line names no HTTP version that is spoken here"),
+        httparse::Error::Version => {
+            Refusal::Bad("the request line names no HTTP version that is spoken here")
+        }
         httparse::Error::Token | httparse::Error::Status => Refusal::Bad("the request line is malformed"),
     }
 }
@@ -91,7 +97,8 @@ fn check_target(method: &str, target: &str) -> Result<(), Refusal> {
     if method == "CONNECT" {
         return Err(Refusal::Bad("CONNECT is not served: this is a reverse proxy"));
     }
-    let plain = target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~%?=&+:,@!$'()*;".contains(&byte));
+    let plain = target.starts_with('/')
+        && target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~%?=&+:,@!$'()*;".contains(&byte));
     if plain || target.parse::<http::Uri>().is_ok() {
         return Ok(());
     }
@@ -190,7 +197,8 @@ impl Chunks {
             if let ChunkState::Data { left } = self.state {
                 let here = left.min((bytes.len() - at) as u64);
                 at += usize::try_from(here).unwrap_or(bytes.len());
-                self.state = if here == left { ChunkState::DataCr } else { ChunkState::Data { left: left - here } };
+                self.state =
+                    if here == left { ChunkState::DataCr } else { ChunkState::Data { left: left - here } };
                 continue;
             }
             at += 1;
@@ -212,7 +220,9 @@ impl Chunks {
             (S::Size { value, digits: 1.. }, b'\r') => S::SizeLf { value },
             (S::Size { value, digits: 1.. }, b';') => S::Extension { value, length: 0 },
             (S::Extension { value, .. }, b'\r') => S::SizeLf { value },
-            (S::Extension { value, length }, byte) if byte != b'\n' && byte != 0 && length < EXTENSION_MAX => {
+            (S::Extension { value, length }, byte)
+                if byte != b'\n' && byte != 0 && length < EXTENSION_MAX =>
+            {
                 S::Extension { value, length: length + 1 }
             }
             (S::SizeLf { value: 0 }, b'\n') => S::TrailerStart,

@@ -329,7 +329,8 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (timer, left) = self.linger_timer.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), LINGER_BYTES_MAX));
+        let (timer, left) =
+            self.linger_timer.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), LINGER_BYTES_MAX));
         let mut space = [0; 8192];
         while *left > 0 {
             if timer.as_mut().poll(cx).is_ready() {
@@ -367,7 +368,9 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             match this.state {
-                State::Tunnel if this.held.is_empty() => return Pin::new(&mut this.stream).poll_read(cx, out),
+                State::Tunnel if this.held.is_empty() => {
+                    return Pin::new(&mut this.stream).poll_read(cx, out);
+                }
                 State::Refused => return Poll::Pending, // Whatever else the client sent stays unread; the answer ends the connection.
                 State::AwaitUpgrade if this.eof => return Poll::Ready(Ok(())),
                 State::AwaitUpgrade => ready!(this.poll_hold(cx))?,
@@ -387,7 +390,11 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
         self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.flushed {
             ready!(this.poll_interim(cx))?;

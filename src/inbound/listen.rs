@@ -100,9 +100,12 @@ fn take(door: &Arc<Door>, stream: TcpStream, peer: SocketAddr, worker: usize) {
     if over > REFUSED_AT_ONCE_MAX {
         return;
     }
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(Duration::from_secs(15)).with_retries(3);
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(Duration::from_secs(15)).with_retries(3);
     // A connection without these options still serves.
-    if let Err(error) = stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive)) {
+    if let Err(error) =
+        stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive))
+    {
         tracing::debug!(%peer, %error, "socket options");
     }
     let door = Arc::clone(door);
@@ -114,7 +117,13 @@ fn take(door: &Arc<Door>, stream: TcpStream, peer: SocketAddr, worker: usize) {
 
 /// The client gave up before it was taken: no reason to pause.
 fn of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
 }
 
 /// A connection, counted until it is dropped.

@@ -52,7 +52,8 @@ impl Acceptor {
 
 fn read(settings: &ServerTls, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
     let builder = match &settings.client_ca_file {
         Some(file) => {
@@ -61,13 +62,19 @@ fn read(settings: &ServerTls, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, 
                 roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| format!("{}: {error}", file.display()))?)
+            builder
+                .with_client_cert_verifier(verifier.map_err(|error| format!("{}: {error}", file.display()))?)
         }
         None => builder.with_no_client_auth(),
     };
-    let key = PrivateKeyDer::from_pem_file(&settings.key_file).map_err(|error| format!("{}: {error}", settings.key_file.display()))?;
+    let key = PrivateKeyDer::from_pem_file(&settings.key_file)
+        .map_err(|error| format!("{}: {error}", settings.key_file.display()))?;
     let mut config = builder.with_single_cert(certificates(&settings.cert_file)?, key).map_err(|error| {
-        format!("{} and {} do not go together: {error}", settings.cert_file.display(), settings.key_file.display())
+        format!(
+            "{} and {} do not go together: {error}",
+            settings.cert_file.display(),
+            settings.key_file.display()
+        )
     })?;
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
@@ -76,7 +83,9 @@ fn read(settings: &ServerTls, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
-        Ok(certificates) if certificates.is_empty() => Err(format!("{}: holds no PEM certificate", file.display())),
+        Ok(certificates) if certificates.is_empty() => {
+            Err(format!("{}: holds no PEM certificate", file.display()))
+        }
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(format!("{}: {error}", file.display())),
     }

@@ -18,7 +18,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order in which metrics list them.
-    pub const ALL: [Self; 6] = [Self::Success, Self::Transient, Self::Throttled, Self::Quota, Self::Permanent, Self::Cancelled];
+    pub const ALL: [Self; 6] =
+        [Self::Success, Self::Transient, Self::Throttled, Self::Quota, Self::Permanent, Self::Cancelled];
 
     /// The word under which the outcome is known outside.
     #[must_use]

@@ -55,26 +55,32 @@ impl Exchange {
     #[must_use]
     pub fn outgoing(&self, now: Instant) -> Outgoing<'_> {
         let upgrade = self.switch.is_some().then(|| self.headers.get(UPGRADE)).flatten();
-        let mut headers = upward(&self.headers, &Upward {
-            id: &self.id,
-            peer: self.client.peer.ip(),
-            secure: self.client.secure,
-            trusted: self.trusted,
-            version: self.version,
-            host: self.headers.get(http::header::HOST),
-            upgrade,
-            remove: self.plan.remove(),
-            set: self.plan.set(),
-        });
+        let mut headers = upward(
+            &self.headers,
+            &Upward {
+                id: &self.id,
+                peer: self.client.peer.ip(),
+                secure: self.client.secure,
+                trusted: self.trusted,
+                version: self.version,
+                host: self.headers.get(http::header::HOST),
+                upgrade,
+                remove: self.plan.remove(),
+                set: self.plan.set(),
+            },
+        );
         if let Some(name) = self.plan.propagate() {
-            let left = self.deadline.min(now + self.plan.settings().timeout.attempt).saturating_duration_since(now);
+            let left =
+                self.deadline.min(now + self.plan.settings().timeout.attempt).saturating_duration_since(now);
             headers.insert(name.clone(), u64::try_from(left.as_millis()).unwrap_or(u64::MAX).into());
         }
         Outgoing {
             method: self.method.clone(),
             target: &self.target,
             upgrade: upgrade.is_some(),
-            grpc: headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            grpc: headers
+                .get(CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
             headers,
             body: self.upload.as_ref().map_or_else(UploadBody::empty, Upload::attempt),
             on_interim: self.on_interim(),
@@ -97,9 +103,13 @@ impl Exchange {
 }
 
 fn interim(status: http::StatusCode, headers: &HeaderMap) -> Vec<u8> {
-    let mut text = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
+    let mut text =
+        format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
     for (name, value) in headers {
-        if !matches!(name.as_str(), "connection" | "transfer-encoding" | "content-length" | "keep-alive" | "upgrade") {
+        if !matches!(
+            name.as_str(),
+            "connection" | "transfer-encoding" | "content-length" | "keep-alive" | "upgrade"
+        ) {
             text.extend_from_slice(name.as_str().as_bytes());
             text.extend_from_slice(b": ");
             text.extend_from_slice(value.as_bytes());

@@ -58,9 +58,26 @@ struct Answer {
 impl Finish {
     /// A request that has just begun. `record`: if there is an access log.
     #[must_use]
-    pub fn new(id: RequestId, plan: Arc<Plan>, started: Instant, record: Option<Box<Record>>, in_flight: InFlight) -> Self {
+    pub fn new(
+        id: RequestId,
+        plan: Arc<Plan>,
+        started: Instant,
+        record: Option<Box<Record>>,
+        in_flight: InFlight,
+    ) -> Self {
         plan.upstream_metrics().in_flight.inc();
-        Self { id, plan, started, answer: None, end: None, fault: None, response_bytes: 0, record, wire: None, _in_flight: in_flight }
+        Self {
+            id,
+            plan,
+            started,
+            answer: None,
+            end: None,
+            fault: None,
+            response_bytes: 0,
+            record,
+            wire: None,
+            _in_flight: in_flight,
+        }
     }
 
     /// The record for the access log, if there is one.
@@ -104,15 +121,25 @@ impl Finish {
                 }
             }
             End::Cut(why) => {
-                let error = self.fault.clone().map_or_else(|| why.to_string(), |fault| format!("{why}: {fault}"));
-                emit(&ResponseCut { request_id: self.id.as_str(), upstream: self.plan.upstream_name(), error: &error });
+                let error =
+                    self.fault.clone().map_or_else(|| why.to_string(), |fault| format!("{why}: {fault}"));
+                emit(&ResponseCut {
+                    request_id: self.id.as_str(),
+                    upstream: self.plan.upstream_name(),
+                    error: &error,
+                });
                 self.fault = Some(error);
             }
         }
     }
 
     fn write_record(&self, record: &Record, now: Instant) {
-        let answer = self.answer.unwrap_or(Answer { status: 499, source: Source::Fender, reason: Some(Reason::Cancelled), at: now });
+        let answer = self.answer.unwrap_or(Answer {
+            status: 499,
+            source: Source::Fender,
+            reason: Some(Reason::Cancelled),
+            at: now,
+        });
         access::write(&AccessLine {
             message: "request",
             at_ms: clock::unix_ms(),
@@ -143,7 +170,9 @@ impl Drop for Finish {
         let now = clock::now();
         match self.answer {
             Some(answer) => self.plan.metrics().ended(now.saturating_duration_since(answer.at)),
-            None => self.plan.metrics().answered(499, Source::Fender, now.saturating_duration_since(self.started)),
+            None => {
+                self.plan.metrics().answered(499, Source::Fender, now.saturating_duration_since(self.started))
+            }
         }
         self.plan.upstream_metrics().in_flight.dec();
         if let Some(record) = self.record.take() {

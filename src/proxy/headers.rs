@@ -68,12 +68,15 @@ pub fn upward(came: &HeaderMap, how: &Upward<'_>) -> HeaderMap {
 /// Strips a response's fields of what is the hop's own, in place.
 pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
     let named = Named::by_connection(headers);
-    let protocol = (status == StatusCode::SWITCHING_PROTOCOLS).then(|| headers.get(http::header::UPGRADE).cloned()).flatten();
+    let protocol = (status == StatusCode::SWITCHING_PROTOCOLS)
+        .then(|| headers.get(http::header::UPGRADE).cloned())
+        .flatten();
     for name in HOP_BY_HOP {
         headers.remove(*name);
     }
     named.each(|name| drop(headers.remove(name)));
-    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("fender-")).cloned().collect();
+    let own: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("fender-")).cloned().collect();
     for name in own {
         headers.remove(name);
     }
@@ -84,8 +87,15 @@ pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
     headers.append(VIA, via(version));
 }
 
-const HOP_BY_HOP: &[&str] =
-    &["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "transfer-encoding", "upgrade"];
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "transfer-encoding",
+    "upgrade",
+];
 
 fn hop_by_hop(name: &str) -> bool {
     HOP_BY_HOP.contains(&name)
@@ -101,7 +111,8 @@ fn via(version: Version) -> HeaderValue {
 
 fn forwarded(headers: &mut HeaderMap, how: &Upward<'_>) {
     let peer = how.peer.to_canonical().to_string();
-    let mut chain: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let mut chain: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
     chain.push(&peer);
     let chain = HeaderValue::try_from(chain.join(", "));
     if let Ok(chain) = chain {
@@ -134,7 +145,15 @@ fn well_formed(value: &[u8]) -> bool {
             let whole = version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
             let future = rest.is_empty() || *version != b"00";
             let zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
-            whole && future && hex(version) && *version != b"ff" && hex(trace) && hex(span) && hex(flags) && !zero(trace) && !zero(span)
+            whole
+                && future
+                && hex(version)
+                && *version != b"ff"
+                && hex(trace)
+                && hex(span)
+                && hex(flags)
+                && !zero(trace)
+                && !zero(span)
         }
         _ => false,
     }
@@ -148,7 +167,9 @@ impl Named {
         let mut names = Vec::new();
         for value in headers.get_all(http::header::CONNECTION) {
             for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                let usual = token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"upgrade");
+                let usual = token.eq_ignore_ascii_case(b"keep-alive")
+                    || token.eq_ignore_ascii_case(b"close")
+                    || token.eq_ignore_ascii_case(b"upgrade");
                 if !usual && let Ok(name) = std::str::from_utf8(token) {
                     names.push(name.to_ascii_lowercase());
                 }

@@ -24,7 +24,8 @@ impl RequestId {
     pub fn new() -> Self {
         let id = (u128::from(clock::unix_ms()) << 80) | (fastrand::u128(..) >> 48);
         let text = hex(id);
-        let header = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text)).unwrap_or(HeaderValue::from_static("0"));
+        let header = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
+            .unwrap_or(HeaderValue::from_static("0"));
         Self { header, text }
     }
 

@@ -21,7 +21,9 @@ pub fn told(headers: &HeaderMap) -> Result<Option<Duration>, ClientFault> {
         },
     };
     let grpc = text("grpc-timeout").and_then(grpc_timeout);
-    let sdk = text("x-stainless-read-timeout").and_then(|text| text.parse::<f64>().ok()).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let sdk = text("x-stainless-read-timeout")
+        .and_then(|text| text.parse::<f64>().ok())
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     Ok([own, grpc, sdk].into_iter().flatten().filter(|limit| !limit.is_zero()).min())
 }
 

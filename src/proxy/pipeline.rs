@@ -61,7 +61,11 @@ impl Proxy {
     #[must_use]
     pub fn refuse(&self, id: &RequestId, failure: &Failure) -> Response<Body> {
         let answer = respond::refused(id, failure, None);
-        self.table.load().unrouted().answered(answer.status().as_u16(), Source::Fender, std::time::Duration::ZERO);
+        self.table.load().unrouted().answered(
+            answer.status().as_u16(),
+            Source::Fender,
+            std::time::Duration::ZERO,
+        );
         answer
     }
 
@@ -100,7 +104,13 @@ impl Proxy {
             let (method, path) = (head.method.to_string(), path.to_string());
             Box::new(Record { method, path, attempts: Vec::new(), upload: upload.clone() })
         });
-        let mut finish = Box::new(Finish::new(id.clone(), Arc::clone(plan), started, record, self.drain.enter(client.worker)));
+        let mut finish = Box::new(Finish::new(
+            id.clone(),
+            Arc::clone(plan),
+            started,
+            record,
+            self.drain.enter(client.worker),
+        ));
         if let Some(wire) = &client.wire {
             wire.limit_stall(plan.settings().timeout.idle);
             if head.version == Version::HTTP_10 {
@@ -124,7 +134,13 @@ impl Proxy {
         })
     }
 
-    fn upload(&self, server: &config::Server, plan: &Plan, head: &request::Parts, body: Incoming) -> Result<Option<Upload>, Failure> {
+    fn upload(
+        &self,
+        server: &config::Server,
+        plan: &Plan,
+        head: &request::Parts,
+        body: Incoming,
+    ) -> Result<Option<Upload>, Failure> {
         if body.is_end_stream() {
             return Ok(None);
         }
@@ -136,7 +152,10 @@ impl Proxy {
         let idle = server.body_idle_timeout.min(settings.timeout.idle);
         let bounds = Bounds { idle, max, retain_max: settings.retry.max_body };
         let expects = head.version == Version::HTTP_11
-            && head.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+            && head
+                .headers
+                .get(EXPECT)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Ok(Some(Upload::new(body, bounds, self.memory.lease(), expects)))
     }
 
@@ -151,7 +170,10 @@ impl Proxy {
             if let Some(fault) = exchange.upload.as_ref().and_then(Upload::fault) {
                 return Err(Failure::Client(fault)); // The client's side failed first.
             }
-            let again = fault.stale && !fresh && exchange.repeatable().permits_resend(fault.verdict) && exchange.replayable();
+            let again = fault.stale
+                && !fresh
+                && exchange.repeatable().permits_resend(fault.verdict)
+                && exchange.replayable();
             emit(&AttemptFailed {
                 request_id: exchange.id.as_str(),
                 upstream: exchange.plan.upstream_name(),
@@ -175,7 +197,8 @@ impl Proxy {
         let deadline = exchange.deadline.min(begun + exchange.plan.settings().timeout.attempt);
         let upstream = Arc::clone(exchange.plan.upstream());
         let mut pending = PendingAttempt { plan: &Arc::clone(&exchange.plan), begun, settled: false };
-        let sent = upstream.send(exchange.client.worker, exchange.outgoing(begun), fresh, deadline.into()).await;
+        let sent =
+            upstream.send(exchange.client.worker, exchange.outgoing(begun), fresh, deadline.into()).await;
         let outcome = match &sent {
             Ok(reply) => Outcome::of_status(reply.response.status().as_u16()),
             Err(_) => Outcome::Transient,
@@ -230,7 +253,11 @@ fn switch_of(request: &Request<Incoming>) -> Option<hyper::upgrade::OnUpgrade> {
         return None;
     }
     let protocol = request.headers().get(UPGRADE)?;
-    let tokens = request.headers().get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let tokens = request
+        .headers()
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let asked = tokens.into_iter().any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
     let http2 = protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c");
     (asked && !http2).then(|| request.extensions().get::<hyper::upgrade::OnUpgrade>().cloned()).flatten()

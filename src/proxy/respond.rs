@@ -65,7 +65,10 @@ pub fn failed(mut exchange: Exchange, failure: &Failure) -> Response<Body> {
 /// Fender's own answer.
 pub fn refused(id: &RequestId, failure: &Failure, upstream: Option<&str>) -> Response<Body> {
     let reason = failure.reason();
-    let status = reason.status().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::BAD_GATEWAY);
+    let status = reason
+        .status()
+        .and_then(|status| StatusCode::from_u16(status).ok())
+        .unwrap_or(StatusCode::BAD_GATEWAY);
     let problem = Problem {
         kind: format!("urn:fender:problem:{reason}"),
         title: reason.title(),

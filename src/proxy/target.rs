@@ -55,7 +55,8 @@ fn dots(segment: &str) -> usize {
 /// Path and query to send, behind the endpoint's own base path: what follows `prefix` in `path`, and `query` as it came.
 #[must_use]
 pub fn outgoing(path: &str, query: Option<&str>, prefix: Option<&str>) -> String {
-    let rest = prefix.filter(|prefix| *prefix != "/").and_then(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
+    let rest =
+        prefix.filter(|prefix| *prefix != "/").and_then(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
     let mut target = String::with_capacity(rest.len() + query.map_or(0, str::len) + 2);
     if !rest.starts_with('/') {
         target.push('/');

@@ -11,7 +11,13 @@ use super::finish::{End, Finish};
 use crate::upstream::{Loan, Metered};
 
 /// Copies until one side ends, or nothing has passed either way for `idle`.
-pub async fn run(client: OnUpgrade, upstream: OnUpgrade, idle: Duration, loan: Loan, mut finish: Box<Finish>) {
+pub async fn run(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    idle: Duration,
+    loan: Loan,
+    mut finish: Box<Finish>,
+) {
     let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else {
         return; // One of the two hung up in between: the end is the client's, or nobody's.
     };

@@ -31,12 +31,14 @@ impl Plan {
     /// # Errors
     /// A text that names the header which is none. The config's own validation tells it first, with its place.
     pub fn new(route: config::Route, upstream: Arc<Upstream>, metrics: RouteMetrics) -> Result<Self, String> {
-        let header = |name: &str| HeaderName::try_from(name).map_err(|_| format!("{name:?} is no header name"));
+        let header =
+            |name: &str| HeaderName::try_from(name).map_err(|_| format!("{name:?} is no header name"));
         let headers = &upstream.settings().headers;
         let remove = headers.remove.clone();
         let mut set = Vec::new();
         for (name, secret) in &headers.set {
-            let mut value = HeaderValue::try_from(secret.expose()).map_err(|_| format!("headers.set.{name} is no header value"))?;
+            let mut value = HeaderValue::try_from(secret.expose())
+                .map_err(|_| format!("headers.set.{name} is no header value"))?;
             value.set_sensitive(true);
             set.push((header(name)?, value));
         }
@@ -119,7 +121,10 @@ impl Plan {
 
     pub(super) fn matches(&self, host: Option<&str>, path: &str, method: &Method) -> bool {
         let route = &self.route;
-        let host_fits = route.host.as_deref().is_none_or(|wanted| host.is_some_and(|host| host.eq_ignore_ascii_case(wanted)));
+        let host_fits = route
+            .host
+            .as_deref()
+            .is_none_or(|wanted| host.is_some_and(|host| host.eq_ignore_ascii_case(wanted)));
         host_fits && covers(&route.path, path) && (route.methods.is_empty() || route.methods.contains(method))
     }
 }

@@ -21,7 +21,12 @@ pub struct Table {
 impl Table {
     /// Orders `plans`: host before none, then the longest path, then methods before none.
     #[must_use]
-    pub fn new(plans: Vec<Plan>, upstreams: Vec<Arc<Upstream>>, unrouted: RouteMetrics, access_log: bool) -> Self {
+    pub fn new(
+        plans: Vec<Plan>,
+        upstreams: Vec<Arc<Upstream>>,
+        unrouted: RouteMetrics,
+        access_log: bool,
+    ) -> Self {
         let mut plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
         plans.sort_by_key(|plan| {
             let route = plan.route();

@@ -50,7 +50,13 @@ pub struct Ready {
 
 impl Event for Ready {
     fn log(&self) {
-        tracing::info!(version = self.version, workers = self.workers, upstreams = self.upstreams, routes = self.routes, "ready");
+        tracing::info!(
+            version = self.version,
+            workers = self.workers,
+            upstreams = self.upstreams,
+            routes = self.routes,
+            "ready"
+        );
     }
 }
 
@@ -90,7 +96,9 @@ impl Event for Reloaded<'_> {
     fn log(&self) {
         match self.refused {
             None => tracing::info!(cause = self.cause, "config reloaded"),
-            Some(problems) => tracing::error!(cause = self.cause, problems, "config refused, the old one stays"),
+            Some(problems) => {
+                tracing::error!(cause = self.cause, problems, "config refused, the old one stays")
+            }
         }
     }
 
@@ -109,7 +117,12 @@ pub struct NameUnresolved<'a> {
 
 impl Event for NameUnresolved<'_> {
     fn log(&self) {
-        tracing::warn!(upstream = self.upstream, host = self.host, error = self.error, "name does not resolve");
+        tracing::warn!(
+            upstream = self.upstream,
+            host = self.host,
+            error = self.error,
+            "name does not resolve"
+        );
     }
 }
 
@@ -149,7 +162,12 @@ pub struct ResponseCut<'a> {
 
 impl Event for ResponseCut<'_> {
     fn log(&self) {
-        tracing::warn!(request_id = self.request_id, upstream = self.upstream, error = self.error, "response cut");
+        tracing::warn!(
+            request_id = self.request_id,
+            upstream = self.upstream,
+            error = self.error,
+            "response cut"
+        );
     }
 }
 

@@ -28,12 +28,15 @@ impl Logging {
     /// # Errors
     /// A filter that cannot be read, or a log that was started already.
     pub fn start(format: Format, level: &str) -> Result<Self, String> {
-        let filter = EnvFilter::builder().parse(level).map_err(|error| format!("--log-level {level:?}: {error}"))?;
+        let filter =
+            EnvFilter::builder().parse(level).map_err(|error| format!("--log-level {level:?}: {error}"))?;
         let sink = Sink::new("fender-log", std::io::stderr());
         let registry = tracing_subscriber::registry().with(filter);
         let layer = tracing_subscriber::fmt::layer().with_writer(sink.clone()).with_target(false);
         let started = match format {
-            Format::Json => registry.with(layer.json().flatten_event(true).with_current_span(false).with_span_list(false)).try_init(),
+            Format::Json => registry
+                .with(layer.json().flatten_event(true).with_current_span(false).with_span_list(false))
+                .try_init(),
             Format::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
         };
         started.map_err(|error: TryInitError| error.to_string())?;

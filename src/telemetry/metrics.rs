@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::clock;
@@ -14,7 +15,8 @@ use crate::policy::reason::Reason;
 
 /// From a cache's answer to the longest completion.
 const SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0,
 ];
 
 /// Whose answer the client got.
@@ -79,24 +81,70 @@ impl Metrics {
         let registry = Registry::new();
         let made = Maker { registry: &registry };
         let metrics = Self {
-            requests: made.counters("fender_requests_total", "Requests answered, by who answered", &["upstream", "route", "code", "source"])?,
-            request_seconds: made.seconds("fender_request_duration_seconds", "From a request's head to its answer's commit", &["upstream", "route"])?,
-            stream_seconds: made.seconds("fender_response_stream_seconds", "From a response's head to its end", &["upstream", "route"])?,
-            attempts: made.counters("fender_attempts_total", "Attempts ended, by outcome", &["upstream", "outcome"])?,
-            attempt_seconds: made.seconds("fender_attempt_duration_seconds", "From an attempt's start to its response's head", &["upstream"])?,
-            stale: made.counters("fender_stale_connections_total", "Requests sent once more because their pooled connection was stale", &["upstream"])?,
-            unretained: made.counters("fender_bodies_unretained_total", "Request bodies too large to be kept for another attempt", &["upstream"])?,
+            requests: made.counters(
+                "fender_requests_total",
+                "Requests answered, by who answered",
+                &["upstream", "route", "code", "source"],
+            )?,
+            request_seconds: made.seconds(
+                "fender_request_duration_seconds",
+                "From a request's head to its answer's commit",
+                &["upstream", "route"],
+            )?,
+            stream_seconds: made.seconds(
+                "fender_response_stream_seconds",
+                "From a response's head to its end",
+                &["upstream", "route"],
+            )?,
+            attempts: made.counters(
+                "fender_attempts_total",
+                "Attempts ended, by outcome",
+                &["upstream", "outcome"],
+            )?,
+            attempt_seconds: made.seconds(
+                "fender_attempt_duration_seconds",
+                "From an attempt's start to its response's head",
+                &["upstream"],
+            )?,
+            stale: made.counters(
+                "fender_stale_connections_total",
+                "Requests sent once more because their pooled connection was stale",
+                &["upstream"],
+            )?,
+            unretained: made.counters(
+                "fender_bodies_unretained_total",
+                "Request bodies too large to be kept for another attempt",
+                &["upstream"],
+            )?,
             in_flight: made.gauges("fender_in_flight", "Requests in flight", &["upstream"])?,
-            connections_upstream: made.gauges("fender_upstream_connections", "Connections to the upstream", &["upstream", "state"])?,
-            connects: made.counters("fender_upstream_connects_total", "Connections opened, or not", &["upstream", "result"])?,
+            connections_upstream: made.gauges(
+                "fender_upstream_connections",
+                "Connections to the upstream",
+                &["upstream", "state"],
+            )?,
+            connects: made.counters(
+                "fender_upstream_connects_total",
+                "Connections opened, or not",
+                &["upstream", "result"],
+            )?,
             connections: made.gauge("fender_connections", "Client connections")?,
-            buffer_bytes: made.gauge("fender_buffer_bytes", "Bytes retained in memory, of server.buffer_memory")?,
-            log_lines_dropped: made.gauge("fender_log_lines_dropped", "Log lines lost to a reader that did not keep up")?,
-            reload_success: made.gauge("fender_config_reload_success", "1 if the config in force is the newest one, 0 if that was refused")?,
-            reload_timestamp: made.add(Gauge::new("fender_config_reload_timestamp_seconds", "When the config in force was read")?)?,
+            buffer_bytes: made
+                .gauge("fender_buffer_bytes", "Bytes retained in memory, of server.buffer_memory")?,
+            log_lines_dropped: made
+                .gauge("fender_log_lines_dropped", "Log lines lost to a reader that did not keep up")?,
+            reload_success: made.gauge(
+                "fender_config_reload_success",
+                "1 if the config in force is the newest one, 0 if that was refused",
+            )?,
+            reload_timestamp: made.add(Gauge::new(
+                "fender_config_reload_timestamp_seconds",
+                "When the config in force was read",
+            )?)?,
             registry: registry.clone(),
         };
-        made.gauges("fender_build_info", "Always 1", &["version"])?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        made.gauges("fender_build_info", "Always 1", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         metrics.reloaded(true);
         Ok(metrics)
@@ -148,7 +196,9 @@ impl Metrics {
         self.log_lines_dropped.set(i64::try_from(live.log_lines_dropped).unwrap_or(i64::MAX));
         for (upstream, open, idle) in &live.upstreams {
             self.connections_upstream.with_label_values(&[upstream.as_str(), "idle"]).set(as_gauge(*idle));
-            self.connections_upstream.with_label_values(&[upstream.as_str(), "active"]).set(as_gauge(open.saturating_sub(*idle)));
+            self.connections_upstream
+                .with_label_values(&[upstream.as_str(), "active"])
+                .set(as_gauge(open.saturating_sub(*idle)));
         }
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -206,7 +256,9 @@ pub struct UpstreamMetrics {
 impl UpstreamMetrics {
     /// An attempt ended.
     pub fn attempt(&self, outcome: Outcome, took: Duration) {
-        if let Some(counter) = Outcome::ALL.iter().position(|each| *each == outcome).and_then(|at| self.attempts.get(at)) {
+        if let Some(counter) =
+            Outcome::ALL.iter().position(|each| *each == outcome).and_then(|at| self.attempts.get(at))
+        {
             counter.inc();
         }
         self.attempt_seconds.observe(took.as_secs_f64());
@@ -219,7 +271,9 @@ impl UpstreamMetrics {
             Err(Reason::Tls) => "tls",
             Err(_) => "connect",
         };
-        if let Some(counter) = CONNECT_RESULTS.iter().position(|each| *each == label).and_then(|at| self.connects.get(at)) {
+        if let Some(counter) =
+            CONNECT_RESULTS.iter().position(|each| *each == label).and_then(|at| self.connects.get(at))
+        {
             counter.inc();
         }
     }

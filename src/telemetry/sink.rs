@@ -28,7 +28,8 @@ impl Sink {
     #[must_use]
     pub fn new(name: &str, out: impl Write + Send + 'static) -> Self {
         let (queue, lines) = sync_channel(LINES_MAX);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || write_all(&lines, out)).ok();
+        let thread =
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || write_all(&lines, out)).ok();
         Self { queue, dropped: Arc::default(), thread: Arc::new(Mutex::new(thread)) }
     }
 

@@ -1,7 +1,7 @@
 //! One upstream as it lives: its settings, endpoints, connections and figures. A reload keeps it while its settings stay.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
@@ -40,10 +40,24 @@ impl Upstream {
     ///
     /// # Errors
     /// A text that names the certificate file that cannot be used.
-    pub fn new(name: &str, settings: Arc<config::Upstream>, workers: usize, metrics: UpstreamMetrics) -> Result<Self, String> {
-        let endpoints: Vec<_> = settings.urls.iter().map(|url| Arc::new(Endpoint::new(url.clone()))).collect();
+    pub fn new(
+        name: &str,
+        settings: Arc<config::Upstream>,
+        workers: usize,
+        metrics: UpstreamMetrics,
+    ) -> Result<Self, String> {
+        let endpoints: Vec<_> =
+            settings.urls.iter().map(|url| Arc::new(Endpoint::new(url.clone()))).collect();
         let pools = std::iter::repeat_with(|| Pool::new(endpoints.len())).take(workers).collect();
-        let upstream = Self { name: name.to_owned(), settings, endpoints, pools, open: Arc::default(), tls: ArcSwapOption::empty(), metrics };
+        let upstream = Self {
+            name: name.to_owned(),
+            settings,
+            endpoints,
+            pools,
+            open: Arc::default(),
+            tls: ArcSwapOption::empty(),
+            metrics,
+        };
         upstream.renew_certificates()?;
         Ok(upstream)
     }
@@ -131,7 +145,8 @@ impl Upstream {
         if let Some(known) = self.tls.load_full() {
             return Ok(Some(known));
         }
-        let built = tls::Client::new(&self.settings.tls).map_err(|error| Fault::never_sent(Reason::Tls, error))?;
+        let built =
+            tls::Client::new(&self.settings.tls).map_err(|error| Fault::never_sent(Reason::Tls, error))?;
         self.tls.store(Some(Arc::new(built)));
         Ok(self.tls.load_full())
     }

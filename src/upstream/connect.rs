@@ -18,8 +18,8 @@ use super::endpoint::Endpoint;
 use super::fault::Fault;
 use super::meter::{Meter, Metered};
 use super::tls;
-use crate::policy::reason::Reason;
 use super::upload::UploadBody;
+use crate::policy::reason::Reason;
 
 /// Each further address is tried this long after the one before it, if that has not answered by then (RFC 8305 section 8).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -82,7 +82,12 @@ impl Peek {
 ///
 /// # Errors
 /// The fault is `connect` or `tls`, and nothing was sent.
-pub async fn open(endpoint: &Endpoint, tls: Option<Arc<tls::Client>>, speak: Speak, deadline: Instant) -> Result<Opened, Fault> {
+pub async fn open(
+    endpoint: &Endpoint,
+    tls: Option<Arc<tls::Client>>,
+    speak: Speak,
+    deadline: Instant,
+) -> Result<Opened, Fault> {
     let host = endpoint.url.host();
     let opened = timeout_at(deadline, async {
         let stream = dial(endpoint).await?;
@@ -92,7 +97,9 @@ pub async fn open(endpoint: &Endpoint, tls: Option<Arc<tls::Client>>, speak: Spe
         let (stream, http2) = tls.connect(host, stream, speak).await?;
         handshake(stream, http2, peek, peer).await
     });
-    opened.await.unwrap_or_else(|_| Err(Fault::never_sent(Reason::Connect, format!("connect to {host}: not within timeout.connect"))))
+    opened.await.unwrap_or_else(|_| {
+        Err(Fault::never_sent(Reason::Connect, format!("connect to {host}: not within timeout.connect")))
+    })
 }
 
 async fn plain(stream: TcpStream, speak: Speak) -> Result<Opened, Fault> {
@@ -109,7 +116,11 @@ where
     let failed = |error: hyper::Error| Fault::never_sent(Reason::Connect, super::fault::chain(&error));
     if http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE).adaptive_window(true);
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .adaptive_window(true);
         let (sender, mut connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
         let room = Arc::new(AtomicUsize::new(STREAMS_UNTIL_TOLD));
         let told = Arc::clone(&room);
@@ -172,9 +183,12 @@ type Joined = Option<Result<(SocketAddr, std::io::Result<TcpStream>), tokio::tas
 fn settled(joined: Joined) -> Result<TcpStream, String> {
     let Some(Ok((address, connected))) = joined else { return Err("the connecting task ended".to_owned()) };
     let stream = connected.map_err(|error| format!("connect to {address}: {error}"))?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(Duration::from_secs(15)).with_retries(3);
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(Duration::from_secs(15)).with_retries(3);
     // Without these options the connection works all the same, only slower to notice a dead peer.
-    if let Err(error) = stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive)) {
+    if let Err(error) =
+        stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive))
+    {
         tracing::debug!(%address, %error, "socket options");
     }
     Ok(stream)

@@ -42,7 +42,8 @@ impl Endpoint {
     #[must_use]
     pub fn new(url: Url) -> Self {
         let literal = literal(&url).into_iter().collect::<Vec<_>>();
-        let host_header = HeaderValue::from_str(url.authority().as_str()).unwrap_or(HeaderValue::from_static(""));
+        let host_header =
+            HeaderValue::from_str(url.authority().as_str()).unwrap_or(HeaderValue::from_static(""));
         Self {
             url,
             host_header,
@@ -119,7 +120,12 @@ impl Drop for Busy {
 /// Chooses an endpoint: of two taken at random the one with less in flight ("the power of two choices"), those that rest
 /// and those in `avoid` only if there is no other.
 #[must_use]
-pub fn choose(endpoints: &[Arc<Endpoint>], avoid: &[usize], now: Instant, mut dice: impl FnMut(usize) -> usize) -> usize {
+pub fn choose(
+    endpoints: &[Arc<Endpoint>],
+    avoid: &[usize],
+    now: Instant,
+    mut dice: impl FnMut(usize) -> usize,
+) -> usize {
     if endpoints.len() < 2 {
         return 0;
     }
@@ -130,6 +136,8 @@ pub fn choose(endpoints: &[Arc<Endpoint>], avoid: &[usize], now: Instant, mut di
     }
     let mut draw = || fit.get(dice(fit.len())).copied().unwrap_or(0);
     let (one, other) = (draw(), draw());
-    let load = |at: usize| endpoints.get(at).map_or(usize::MAX, |endpoint| endpoint.in_flight.load(Ordering::Relaxed));
+    let load = |at: usize| {
+        endpoints.get(at).map_or(usize::MAX, |endpoint| endpoint.in_flight.load(Ordering::Relaxed))
+    };
     if load(other) < load(one) { other } else { one }
 }

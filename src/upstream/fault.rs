@@ -39,14 +39,19 @@ impl Fault {
     /// The same for a stream of a shared HTTP/2 connection. It was stale if the connection failed, not the stream.
     #[must_use]
     pub fn of_stream(error: &hyper::Error, left: bool, reused: bool) -> Self {
-        let reset = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()).is_some_and(h2::Error::is_reset);
+        let reset = error
+            .source()
+            .and_then(|cause| cause.downcast_ref::<h2::Error>())
+            .is_some_and(h2::Error::is_reset);
         Self::of_exchange(error, left, reused && !reset)
     }
 }
 
 /// HTTP/2 can say that a stream was not processed: RFC 9113 section 8.7.
 fn verdict_of(error: &hyper::Error) -> Verdict {
-    let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else { return Verdict::Ambiguous };
+    let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
+        return Verdict::Ambiguous;
+    };
     let refused = cause.is_reset() && cause.is_remote() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
     // The library gives this error only to the streams above the last id that the GOAWAY names.
     let beyond = cause.is_go_away() && cause.is_remote();

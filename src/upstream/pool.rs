@@ -129,7 +129,8 @@ impl Pool {
     pub fn gate(&self, endpoint: usize, speak: Speak) -> Option<Arc<tokio::sync::Mutex<()>>> {
         let shelves = self.shelves();
         let shelf = shelves.get(endpoint)?;
-        let may_be_shared = speak == Speak::Http2 || (speak == Speak::Negotiate && shelf.http2_chosen != Some(false));
+        let may_be_shared =
+            speak == Speak::Http2 || (speak == Speak::Negotiate && shelf.http2_chosen != Some(false));
         may_be_shared.then(|| Arc::clone(&shelf.gate))
     }
 
@@ -167,7 +168,10 @@ impl Pool {
         let now = clock::now();
         for shelf in self.shelves().iter_mut() {
             let before = shelf.idle.len();
-            shelf.idle.retain(|idle| !idle.connection.sender.is_closed() && now.saturating_duration_since(idle.since) < idle_timeout);
+            shelf.idle.retain(|idle| {
+                !idle.connection.sender.is_closed()
+                    && now.saturating_duration_since(idle.since) < idle_timeout
+            });
             self.idle.fetch_sub(before - shelf.idle.len(), Ordering::Relaxed);
             shelf.http2.retain(|shared| !shared.sender.is_closed());
         }

@@ -21,7 +21,12 @@ pub struct Resolver {
 
 impl Resolver {
     /// Keeps `endpoint`'s addresses fresh, for as long as someone holds the endpoint.
-    pub async fn follow(self: Arc<Self>, upstream: String, endpoint: std::sync::Weak<Endpoint>, refresh: Duration) {
+    pub async fn follow(
+        self: Arc<Self>,
+        upstream: String,
+        endpoint: std::sync::Weak<Endpoint>,
+        refresh: Duration,
+    ) {
         let mut told = false;
         loop {
             let Some(endpoint) = endpoint.upgrade() else { return };
@@ -45,14 +50,17 @@ impl Resolver {
                 }
                 Err(_) => {} // Told already; what was known stays.
             }
-            let pause = if endpoint.addresses.borrow().is_empty() { UNRESOLVED_RETRY.min(refresh) } else { refresh };
+            let pause =
+                if endpoint.addresses.borrow().is_empty() { UNRESOLVED_RETRY.min(refresh) } else { refresh };
             drop(endpoint);
             tokio::time::sleep(pause).await;
         }
     }
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-        let lookup = self.lookup.get_or_init(|| TokioResolver::builder_tokio().and_then(|builder| builder.build()).ok());
+        let lookup = self
+            .lookup
+            .get_or_init(|| TokioResolver::builder_tokio().and_then(|builder| builder.build()).ok());
         let Some(lookup) = lookup else {
             return Err("the system's resolver configuration (/etc/resolv.conf) cannot be read".to_owned());
         };
@@ -63,7 +71,9 @@ impl Resolver {
         six.reverse();
         four.reverse();
         while !six.is_empty() || !four.is_empty() {
-            addresses.extend(six.pop().into_iter().chain(four.pop()).map(|address| SocketAddr::new(address, port)));
+            addresses.extend(
+                six.pop().into_iter().chain(four.pop()).map(|address| SocketAddr::new(address, port)),
+            );
         }
         if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
     }

@@ -50,7 +50,13 @@ impl Upstream {
     ///
     /// # Errors
     /// See [`Fault`]: it tells also what the attempt did upstream.
-    pub async fn send(self: &Arc<Self>, worker: usize, outgoing: Outgoing<'_>, fresh: bool, deadline: Instant) -> Result<Reply, Fault> {
+    pub async fn send(
+        self: &Arc<Self>,
+        worker: usize,
+        outgoing: Outgoing<'_>,
+        fresh: bool,
+        deadline: Instant,
+    ) -> Result<Reply, Fault> {
         let mut passed_over = Vec::new();
         loop {
             let at = choose(self.endpoints(), &passed_over, clock::now(), |sides| fastrand::usize(..sides));
@@ -63,7 +69,11 @@ impl Upstream {
                     let response = exchange(&mut loan, endpoint, outgoing, reused, deadline).await?;
                     return Ok(Reply { response, loan });
                 }
-                Err(fault) if passed_over.len() + 1 >= self.endpoints().len() || fault.reason == Reason::Timeout => return Err(fault),
+                Err(fault)
+                    if passed_over.len() + 1 >= self.endpoints().len() || fault.reason == Reason::Timeout =>
+                {
+                    return Err(fault);
+                }
                 Err(_) => passed_over.push(at),
             }
         }
@@ -80,7 +90,15 @@ impl Upstream {
         }
     }
 
-    async fn connection(self: &Arc<Self>, worker: usize, at: usize, endpoint: &Arc<Endpoint>, speak: Speak, fresh: bool, deadline: Instant) -> Result<(Loan, bool), Fault> {
+    async fn connection(
+        self: &Arc<Self>,
+        worker: usize,
+        at: usize,
+        endpoint: &Arc<Endpoint>,
+        speak: Speak,
+        fresh: bool,
+        deadline: Instant,
+    ) -> Result<(Loan, bool), Fault> {
         let Some(pool) = self.pool(worker) else {
             return Err(Fault::never_sent(Reason::Connect, "no such worker"));
         };
@@ -92,20 +110,30 @@ impl Upstream {
         let connect_deadline = Instant::from_std(clock::now()) + self.settings().timeout.connect;
         let opening = self.open(pool, at, endpoint, speak, deadline.min(connect_deadline));
         let (taken, reused) = match opening.await {
-            Err(fault) if Instant::now() >= deadline => return Err(Fault { reason: Reason::Timeout, ..fault }),
+            Err(fault) if Instant::now() >= deadline => {
+                return Err(Fault { reason: Reason::Timeout, ..fault });
+            }
             other => other?,
         };
         Ok((Loan::new(self, worker, at, taken, busy), reused))
     }
 
-    async fn open(&self, pool: &Pool, at: usize, endpoint: &Endpoint, speak: Speak, deadline: Instant) -> Result<(Taken, bool), Fault> {
+    async fn open(
+        &self,
+        pool: &Pool,
+        at: usize,
+        endpoint: &Endpoint,
+        speak: Speak,
+        deadline: Instant,
+    ) -> Result<(Taken, bool), Fault> {
         let late = || Fault::never_sent(Reason::Connect, "no connection within timeout.connect");
         let gate = pool.gate(at, speak);
         let _turn = match &gate {
             Some(gate) => Some(timeout_at(deadline, gate.lock()).await.map_err(|_| late())?),
             None => None,
         };
-        let shared = gate.as_ref().and_then(|_| pool.take(at, speak, Duration::MAX).or_else(|| pool.full(at)));
+        let shared =
+            gate.as_ref().and_then(|_| pool.take(at, speak, Duration::MAX).or_else(|| pool.full(at)));
         if let Some(taken) = shared {
             return Ok((taken, true));
         }
@@ -118,7 +146,13 @@ impl Upstream {
     }
 }
 
-async fn exchange(loan: &mut Loan, endpoint: &Endpoint, outgoing: Outgoing<'_>, reused: bool, deadline: Instant) -> Result<Response<Incoming>, Fault> {
+async fn exchange(
+    loan: &mut Loan,
+    endpoint: &Endpoint,
+    outgoing: Outgoing<'_>,
+    reused: bool,
+    deadline: Instant,
+) -> Result<Response<Incoming>, Fault> {
     let upgrade = outgoing.upgrade;
     let response = match loan.http2().map(super::pool::Http2::sender) {
         Some(mut sender) => {
@@ -130,13 +164,21 @@ async fn exchange(loan: &mut Loan, endpoint: &Endpoint, outgoing: Outgoing<'_>, 
             })?
         }
         None => {
-            let Some(connection) = loan.http1() else { return Err(Fault::never_sent(Reason::Connect, "the connection is gone")) };
+            let Some(connection) = loan.http1() else {
+                return Err(Fault::never_sent(Reason::Connect, "the connection is gone"));
+            };
             let request = http1_request(endpoint, outgoing)?;
             let mark = connection.meter.mark();
             let sent = timeout_at(deadline, connection.sender.try_send_request(request)).await;
             let meter = &connection.meter;
             let response = sent.map_err(|_| timed_out(meter.sent_since(mark)))?;
-            response.map_err(|error| Fault::of_exchange(error.error(), meter.sent_since(mark), reused && !meter.received_since(mark)))?
+            response.map_err(|error| {
+                Fault::of_exchange(
+                    error.error(),
+                    meter.sent_since(mark),
+                    reused && !meter.received_since(mark),
+                )
+            })?
         }
     };
     sane(&response, upgrade)?;
@@ -158,7 +200,12 @@ fn sane(response: &Response<Incoming>, upgrade: bool) -> Result<(), Fault> {
     } else {
         return Ok(());
     };
-    Err(Fault { reason: Reason::Protocol, verdict: Verdict::Ambiguous, stale: false, detail: nonsense.to_owned() })
+    Err(Fault {
+        reason: Reason::Protocol,
+        verdict: Verdict::Ambiguous,
+        stale: false,
+        detail: nonsense.to_owned(),
+    })
 }
 
 fn http1_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<UploadBody>, Fault> {
@@ -170,7 +217,9 @@ fn http1_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<
     request.headers_mut().insert(HOST, endpoint.host_header.clone());
     join_cookies(request.headers_mut());
     if let Some(on_interim) = outgoing.on_interim {
-        hyper::ext::on_informational(&mut request, move |interim| on_interim(interim.status(), interim.headers()));
+        hyper::ext::on_informational(&mut request, move |interim| {
+            on_interim(interim.status(), interim.headers())
+        });
     }
     Ok(request)
 }
@@ -194,7 +243,11 @@ fn http2_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<
 }
 
 fn join(base: &str, target: &str) -> Result<PathAndQuery, Fault> {
-    let joined = if base.is_empty() { PathAndQuery::try_from(target) } else { PathAndQuery::try_from(format!("{base}{target}")) };
+    let joined = if base.is_empty() {
+        PathAndQuery::try_from(target)
+    } else {
+        PathAndQuery::try_from(format!("{base}{target}"))
+    };
     joined.map_err(|error| unsendable(&error))
 }
 
@@ -212,4 +265,3 @@ fn join_cookies(headers: &mut HeaderMap) {
         headers.insert(COOKIE, joined);
     }
 }
-

@@ -39,13 +39,18 @@ impl Client {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots);
         let config = match (&settings.client_cert_file, &settings.client_key_file) {
-            (Some(cert), Some(key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|error| {
-                format!("{} and {} do not go together: {error}", cert.display(), key.display())
-            })?,
+            (Some(cert), Some(key)) => {
+                builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|error| {
+                    format!("{} and {} do not go together: {error}", cert.display(), key.display())
+                })?
+            }
             _ => builder.with_no_client_auth(),
         };
         let server_name = match &settings.server_name {
-            Some(name) => Some(ServerName::try_from(name.clone()).map_err(|_| format!("server_name {name:?} is no host name"))?),
+            Some(name) => Some(
+                ServerName::try_from(name.clone())
+                    .map_err(|_| format!("server_name {name:?} is no host name"))?,
+            ),
             None => None,
         };
         let offering = |protocols: &[&[u8]]| {
@@ -53,18 +58,31 @@ impl Client {
             config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
             TlsConnector::from(Arc::new(config))
         };
-        Ok(Self { http1: offering(&[b"http/1.1"]), http2: offering(&[b"h2"]), negotiate: offering(&[b"h2", b"http/1.1"]), server_name })
+        Ok(Self {
+            http1: offering(&[b"http/1.1"]),
+            http2: offering(&[b"h2"]),
+            negotiate: offering(&[b"h2", b"http/1.1"]),
+            server_name,
+        })
     }
 
     /// Shakes hands; tells whether HTTP/2 is to be spoken.
     ///
     /// # Errors
     /// A `tls` fault.
-    pub(super) async fn connect(&self, host: &str, stream: TcpStream, speak: Speak) -> Result<(TlsStream<TcpStream>, bool), Fault> {
-        let failed = |error: &dyn std::fmt::Display| Fault::never_sent(Reason::Tls, format!("TLS with {host}: {error}"));
+    pub(super) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+        speak: Speak,
+    ) -> Result<(TlsStream<TcpStream>, bool), Fault> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Fault::never_sent(Reason::Tls, format!("TLS with {host}: {error}"))
+        };
         let name = match &self.server_name {
             Some(name) => name.clone(),
-            None => ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| failed(&error))?,
+            None => ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+                .map_err(|error| failed(&error))?,
         };
         let connector = match speak {
             Speak::Http1 => &self.http1,
@@ -115,7 +133,9 @@ fn own_roots(file: &Path) -> Result<RootCertStore, String> {
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
-        Ok(certificates) if certificates.is_empty() => Err(format!("{}: holds no PEM certificate", file.display())),
+        Ok(certificates) if certificates.is_empty() => {
+            Err(format!("{}: holds no PEM certificate", file.display()))
+        }
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(format!("{}: {error}", file.display())),
     }

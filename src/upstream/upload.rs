@@ -208,7 +208,10 @@ impl http_body::Body for UploadBody {
     type Data = Bytes;
     type Error = ClientFault;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
         let this = self.get_mut();
         let Some(upload) = &this.upload else { return Poll::Ready(None) };
         let mut state = upload.state();
@@ -217,7 +220,8 @@ impl http_body::Body for UploadBody {
             return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
         }
         if state.ended {
-            let trailers = state.trailers.clone().filter(|_| !std::mem::replace(&mut this.trailers_sent, true));
+            let trailers =
+                state.trailers.clone().filter(|_| !std::mem::replace(&mut this.trailers_sent, true));
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         let frame = ready!(state.poll_source(cx));
@@ -231,7 +235,10 @@ impl http_body::Body for UploadBody {
     fn is_end_stream(&self) -> bool {
         let Some(upload) = &self.upload else { return true };
         let state = upload.state();
-        state.fault.is_none() && state.retained.len() <= self.position && state.trailers.is_none() && state.source.is_end_stream()
+        state.fault.is_none()
+            && state.retained.len() <= self.position
+            && state.trailers.is_none()
+            && state.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
