@@ -1,1 +1,59 @@
-//! (to come)
+//! The commands: one file each, thin.
+
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry::logging::Format;
+
+/// The resilience proxy that stands beside a service.
+#[derive(Debug, Parser)]
+#[command(name = "fender", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    log: Log,
+}
+
+/// How the log looks.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Log {
+    /// Log lines for machines or for people; by default what the config's profile says
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<Format>,
+    /// A level, or a filter such as info,hyper=warn
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "info")]
+    log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the proxy
+    Run(Source),
+}
+
+/// Where the config is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Source {
+    /// A TOML file, or a folder whose *.toml are merged in name order
+    #[arg(long, env = "FENDER_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Exit codes: fine, runtime failure, bad arguments or config.
+const RUNTIME_FAILURE: u8 = 1;
+const BAD_CONFIG: u8 = 2;
+
+impl Cli {
+    /// Does what the command line says.
+    #[must_use]
+    pub fn execute(self) -> ExitCode {
+        match self.command {
+            Command::Run(source) => run::run(&source, &self.log),
+        }
+    }
+}

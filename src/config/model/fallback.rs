@@ -1,0 +1,250 @@
+//! `[[upstream.NAME.fallback]]`: what answers when an upstream cannot.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+use serde_json::Value;
+
+use super::values::{OptionalFile, Secret};
+use crate::policy::trigger::status_of;
+use crate::units::Time;
+
+/// One fallback.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Entry")]
+pub struct Fallback {
+    /// Which failures it answers.
+    pub on: Vec<Cause>,
+    /// How.
+    pub action: FallbackAction,
+}
+
+/// How a fallback answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FallbackAction {
+    /// Another upstream of the same dialect.
+    Upstream {
+        /// Its name.
+        name: String,
+        /// The path there; `{rest}` is what follows the route's prefix.
+        path: Option<String>,
+        /// JSON fields of the body that are replaced, by pointer.
+        json: BTreeMap<String, Value>,
+        /// Whether it gets the client's credentials.
+        pass_credentials: bool,
+    },
+    /// A fixed answer.
+    Response(Answer),
+    /// The last good response to the same GET of the same caller, no older than this.
+    Stale(Duration),
+}
+
+/// A fixed answer.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Its status.
+    #[serde(deserialize_with = "status")]
+    #[schemars(range(min = 200, max = 599))]
+    pub status: u16,
+    /// Its headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Its body.
+    pub body: Option<Secret>,
+    /// A file that holds its body.
+    #[serde(default, deserialize_with = "OptionalFile::deserialize")]
+    #[schemars(with = "OptionalFile")]
+    pub body_file: Option<PathBuf>,
+}
+
+/// A failure that a fallback may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The breaker refuses.
+    BreakerOpen,
+    /// A transient failure that is not retried further.
+    Exhausted,
+    /// A time limit ran out.
+    Timeout,
+    /// No connection came about.
+    Connect,
+    /// The connection broke.
+    Reset,
+    /// TLS failed.
+    Tls,
+    /// The upstream told to slow down.
+    Throttled,
+    /// A quota, a balance or a credential is used up.
+    Quota,
+    /// The bulkhead and its queue are full.
+    Overload,
+    /// Shed by the degradation level.
+    Degraded,
+    /// Any status from 500 to 599.
+    ServerError,
+    /// This status.
+    Status(u16),
+}
+
+/// One fallback as it stands in a file.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Fallback")]
+struct Entry {
+    /// Which failures it answers: words and statuses.
+    on: Vec<Cause>,
+    /// Another upstream of the same dialect.
+    upstream: Option<String>,
+    /// The path there; {rest} is what follows the route's prefix, without the slash.
+    path: Option<String>,
+    /// JSON fields of the body that are replaced, by pointer.
+    json: Option<BTreeMap<String, Value>>,
+    /// Whether the other upstream gets the client's credentials.
+    pass_credentials: bool,
+    /// A fixed answer.
+    response: Option<Answer>,
+    /// The last good response to the same GET of the same caller, no older than this.
+    #[serde(default, deserialize_with = "OptionalTime::deserialize")]
+    #[schemars(with = "OptionalTime")]
+    stale: Option<Duration>,
+}
+
+impl JsonSchema for Fallback {
+    fn schema_name() -> Cow<'static, str> {
+        Entry::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Entry::json_schema(generator)
+    }
+}
+
+impl TryFrom<Entry> for Fallback {
+    type Error = &'static str;
+
+    fn try_from(entry: Entry) -> Result<Self, Self::Error> {
+        let only_upstream = entry.path.is_some() || entry.json.is_some() || entry.pass_credentials;
+        let action = match (entry.upstream, entry.response, entry.stale) {
+            (Some(name), None, None) => FallbackAction::Upstream {
+                name,
+                path: entry.path,
+                json: entry.json.unwrap_or_default(),
+                pass_credentials: entry.pass_credentials,
+            },
+            (None, Some(_), None) | (None, None, Some(_)) if only_upstream => {
+                return Err("path, json and pass_credentials go with upstream alone");
+            }
+            (None, Some(answer), None) if answer.body.is_some() && answer.body_file.is_some() => {
+                return Err("must have body or body_file, not both");
+            }
+            (None, Some(answer), None) => FallbackAction::Response(answer),
+            (None, None, Some(age)) => FallbackAction::Stale(age),
+            _ => return Err("must have exactly one of upstream, response and stale"),
+        };
+        Ok(Self { on: entry.on, action })
+    }
+}
+
+impl Cause {
+    const WORDS: &'static [&'static str] = &[
+        "breaker_open",
+        "exhausted",
+        "timeout",
+        "connect",
+        "reset",
+        "tls",
+        "throttled",
+        "quota",
+        "overload",
+        "degraded",
+        "5xx",
+    ];
+}
+
+impl<'de> Deserialize<'de> for Cause {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(CauseVisitor)
+    }
+}
+
+struct CauseVisitor;
+
+impl Visitor<'_> for CauseVisitor {
+    type Value = Cause;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word or a status from 100 to 599")
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<Cause, E> {
+        Ok(match word {
+            "breaker_open" => Cause::BreakerOpen,
+            "exhausted" => Cause::Exhausted,
+            "timeout" => Cause::Timeout,
+            "connect" => Cause::Connect,
+            "reset" => Cause::Reset,
+            "tls" => Cause::Tls,
+            "throttled" => Cause::Throttled,
+            "quota" => Cause::Quota,
+            "overload" => Cause::Overload,
+            "degraded" => Cause::Degraded,
+            "5xx" => Cause::ServerError,
+            other => return Err(E::unknown_variant(other, Cause::WORDS)),
+        })
+    }
+
+    fn visit_u64<E: Error>(self, status: u64) -> Result<Cause, E> {
+        status_of(status).map(Cause::Status)
+    }
+
+    fn visit_i64<E: Error>(self, status: i64) -> Result<Cause, E> {
+        self.visit_u64(u64::try_from(status).unwrap_or(0))
+    }
+}
+
+impl JsonSchema for Cause {
+    fn schema_name() -> Cow<'static, str> {
+        "FallbackCause".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{"enum": Cause::WORDS}, {"type": "integer", "minimum": 100, "maximum": 599}]
+        })
+    }
+}
+
+struct OptionalTime;
+
+impl OptionalTime {
+    fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        Time::deserialize(from).map(Some)
+    }
+}
+
+impl JsonSchema for OptionalTime {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "OptionalTime".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Time::json_schema(generator)
+    }
+}
+
+pub(super) fn status<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    let number = u64::deserialize(from)?;
+    u16::try_from(number)
+        .ok()
+        .filter(|status| (200..=599).contains(status))
+        .ok_or_else(|| D::Error::custom("must be a status from 200 to 599"))
+}

@@ -1,0 +1,38 @@
+//! What the upstream itself says about waiting.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::key::Key;
+use crate::units::{Time, TimeOrZero};
+
+/// What the config says about told waits.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Throttle")]
+pub struct Settings {
+    /// One answer that says "wait" pauses all traffic of its scope until then.
+    pub adapt: bool,
+    /// Whom a told wait concerns: auto, credential, upstream, header:NAME or json:/pointer.
+    pub scope: Key<ThrottleWord>,
+    /// A longer told wait pauses this long, then one probe.
+    #[serde(with = "Time")]
+    pub max_pause: Duration,
+    /// A request waits this long for the pause to end, then 429; 0s = it does not wait.
+    #[serde(with = "TimeOrZero")]
+    pub max_wait: Duration,
+}
+
+/// The plain words that a throttle's scope may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThrottleWord {
+    /// What the dialect says.
+    Auto,
+    /// One credential.
+    Credential,
+    /// The whole upstream.
+    Upstream,
+}
