@@ -106,8 +106,10 @@ fn an_endless_train_of_interim_answers_ends() {
         while connection.send("HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n") {}
     });
     let fender = Fender::start(upstream.as_api("[upstream.api.timeout]\nattempt = \"1s\"\ntotal = \"1s\""));
-    let answer = fender.client().request("GET", "/", "", b"");
+    let before = fender.rss_kib();
+    let answer = fender.get("/");
     assert!([502, 504].contains(&answer.status()), "{:?}", answer.head);
+    assert!(fender.rss_kib() < before + 8 * 1024, "it hoards them: {} KiB", fender.rss_kib() - before);
     assert!(fender.running());
 }
 

@@ -15,8 +15,8 @@ for chunk in client.chat.completions.create(model="mock", messages=question, str
     words.append(chunk.choices[0].delta.content or "")
 assert words == ["Hello", " there", ""], words
 
-with client.chat.completions.with_raw_response.create(model="mock", messages=question).http_response as raw:
-    assert raw.headers["fender-request-id"], raw.headers
+raw = client.chat.completions.with_raw_response.create(model="mock", messages=question)
+assert raw.headers["fender-request-id"], raw.headers
 
 try:
     client.chat.completions.create(model="missing", messages=question)

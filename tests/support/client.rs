@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -13,6 +12,8 @@ use super::{Fender, PATIENCE};
 pub(crate) struct Client<S = TcpStream> {
     wire: Wire<S>,
 }
+
+const INTERIM_MAX: usize = 200;
 
 type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
@@ -33,11 +34,6 @@ impl Client {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self::over(stream)
-    }
-
-    pub(crate) fn patience(self, limit: Duration) -> Self {
-        self.wire.stream().set_read_timeout(Some(limit)).unwrap();
-        self
     }
 
     /// A second hand on the connection, to send while this one reads.
@@ -108,6 +104,10 @@ impl<S: Read + Write> Client<S> {
                 break head;
             }
             informational.push(head);
+            assert!(
+                informational.len() <= INTERIM_MAX,
+                "an endless train of interim answers reaches the client"
+            );
         };
         let body = self.wire.response_body(method, &head);
         Some(Response { head, informational, body: body.bytes, trailers: body.trailers, end: body.end })

@@ -91,8 +91,14 @@ impl Upstream {
         self.record.connections.load(Ordering::SeqCst)
     }
 
+    /// All requests so far, those too whose body was cut.
     pub(crate) fn requests(&self) -> Vec<Received> {
         self.record.requests.lock().unwrap().clone()
+    }
+
+    /// Those that came whole: what an application would have acted on.
+    pub(crate) fn whole(&self) -> Vec<Received> {
+        self.requests().into_iter().filter(|received| received.body.end == End::Clean).collect()
     }
 
     /// The request with this number, counted from 1, waited for.
