@@ -15,7 +15,7 @@ use super::auth::{self, Refused};
 use super::state::{Admin, ReloadRequest};
 
 /// Lets only those in whose token is known, whether or not the path exists.
-pub async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+pub(super) async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     if auth::known(&admin.settings.load(), request.headers()).is_none() {
         return refused(Refused::Unknown);
     }
@@ -23,7 +23,7 @@ pub async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, nex
 }
 
 /// Reads the config again.
-pub async fn reload(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
+pub(super) async fn reload(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     let settings = admin.settings.load_full();
     let token = match auth::operator_of_all(&settings, &headers) {
         Ok(token) => token,
@@ -51,7 +51,7 @@ pub async fn reload(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Resp
 }
 
 /// What no path leads to.
-pub async fn nothing() -> Response {
+pub(super) async fn nothing() -> Response {
     problem(StatusCode::NOT_FOUND, "No such path", &[])
 }
 

@@ -7,7 +7,7 @@ use crate::config::{self, Role, Token};
 
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub(super) enum Refused {
     /// 401: no token, or none that is known.
     Unknown,
     /// 403: the token's role or scope does not reach so far.
@@ -18,13 +18,16 @@ pub enum Refused {
 ///
 /// # Errors
 /// See [`Refused`].
-pub fn operator_of_all<'a>(settings: &'a config::Admin, headers: &HeaderMap) -> Result<&'a Token, Refused> {
+pub(super) fn operator_of_all<'a>(
+    settings: &'a config::Admin,
+    headers: &HeaderMap,
+) -> Result<&'a Token, Refused> {
     let token = known(settings, headers).ok_or(Refused::Unknown)?;
     if token.role == Role::Operator && token.upstreams.is_none() { Ok(token) } else { Err(Refused::Beyond) }
 }
 
 /// The token that the call bears. Every configured one is compared, in the same time whatever the difference.
-pub fn known<'a>(settings: &'a config::Admin, headers: &HeaderMap) -> Option<&'a Token> {
+pub(super) fn known<'a>(settings: &'a config::Admin, headers: &HeaderMap) -> Option<&'a Token> {
     let given = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, secret) = given.split_at_checked(7)?;
     if !scheme.eq_ignore_ascii_case(b"bearer ") {

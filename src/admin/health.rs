@@ -14,7 +14,7 @@ use super::state::Admin;
 use crate::clock;
 
 /// Prometheus's text format.
-pub async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     match admin.metrics.render(&admin.live()) {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -22,17 +22,17 @@ pub async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 /// 503 only if a worker is stuck.
-pub async fn live(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn live(State(admin): State<Arc<Admin>>) -> Response {
     probe(admin.alive(), "live", "a worker is stuck")
 }
 
 /// 503 while starting or draining, whatever the upstreams do.
-pub async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     probe(admin.ready(), "ready", if admin.started_up() { "draining" } else { "starting" })
 }
 
 /// 503 while starting.
-pub async fn startup(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn startup(State(admin): State<Arc<Admin>>) -> Response {
     probe(admin.started_up(), "started", "starting")
 }
 
@@ -53,7 +53,7 @@ struct Summary {
 
 /// All at a glance, without any secret. No breaker and no health check is built yet by which an upstream could be sick, and
 /// no store by which letters could pend.
-pub async fn summary(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Response {
     let table = admin.proxy.table.load();
     let upstreams = table.upstreams().iter().map(|upstream| (upstream.name().to_owned(), "healthy"));
     let summary = Summary {

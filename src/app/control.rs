@@ -48,7 +48,7 @@ struct Signals {
 
 impl Control {
     /// Runs until the process has been told to end and has drained; returns the requests that were cut.
-    pub fn run(
+    pub(super) fn run(
         mut self,
         admin: std::net::TcpListener,
         public: Option<std::net::TcpListener>,

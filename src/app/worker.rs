@@ -22,7 +22,7 @@ const JOIN_MAX: Duration = Duration::from_secs(2);
 
 /// How many workers: as configured, or the cores that affinity and cgroup grant.
 #[must_use]
-pub fn count(configured: usize) -> usize {
+pub(super) fn count(configured: usize) -> usize {
     if configured > 0 { configured } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
@@ -30,7 +30,7 @@ pub fn count(configured: usize) -> usize {
 ///
 /// # Errors
 /// A thread, a runtime or a socket that cannot be had.
-pub fn start(
+pub(super) fn start(
     sockets: Vec<Vec<StdListener>>,
     door: &Arc<Door>,
     admin: &Arc<Admin>,
@@ -92,7 +92,7 @@ async fn housekeeping(admin: Arc<Admin>, worker: usize) {
 }
 
 /// Waits for the workers to end, but not for ever: the process ends in any case.
-pub fn join(threads: Vec<JoinHandle<()>>) {
+pub(super) fn join(threads: Vec<JoinHandle<()>>) {
     let step = Duration::from_millis(2);
     let mut waited = Duration::ZERO;
     while waited < JOIN_MAX && !threads.iter().all(JoinHandle::is_finished) {

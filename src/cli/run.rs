@@ -10,7 +10,7 @@ use crate::telemetry::logging::{Format, Logging};
 
 /// Runs until told to end.
 #[expect(clippy::print_stderr, reason = "before the log runs there is nowhere else to tell it")]
-pub fn run(source: &Source, log: &Log) -> ExitCode {
+pub(super) fn run(source: &Source, log: &Log) -> ExitCode {
     let loaded = match config::load(&source.config) {
         Ok(loaded) => loaded,
         Err(problems) => {

@@ -18,7 +18,7 @@ use crate::upstream::{OnInterim, Outgoing};
 
 /// A request with all that its attempts need.
 #[derive(Debug)]
-pub struct Exchange {
+pub(super) struct Exchange {
     pub id: RequestId,
     pub plan: Arc<Plan>,
     pub client: Client,
@@ -41,19 +41,19 @@ pub struct Exchange {
 impl Exchange {
     /// Whether the request may be sent twice without harm.
     #[must_use]
-    pub fn repeatable(&self) -> Repeatable {
+    pub(super) fn repeatable(&self) -> Repeatable {
         self.plan.repeatable(&self.method, &self.headers)
     }
 
     /// Whether its body can be sent from its beginning again.
     #[must_use]
-    pub fn replayable(&self) -> bool {
+    pub(super) fn replayable(&self) -> bool {
         self.upload.as_ref().is_none_or(Upload::replayable)
     }
 
     /// The request for the attempt that begins `now`.
     #[must_use]
-    pub fn outgoing(&self, now: Instant) -> Outgoing<'_> {
+    pub(super) fn outgoing(&self, now: Instant) -> Outgoing<'_> {
         let upgrade = self.switch.is_some().then(|| self.headers.get(UPGRADE)).flatten();
         let mut headers = upward(
             &self.headers,

@@ -17,7 +17,7 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What the request that goes up owes to the one that came.
 #[derive(Debug)]
-pub struct Upward<'a> {
+pub(super) struct Upward<'a> {
     pub id: &'a RequestId,
     pub peer: IpAddr,
     pub secure: bool,
@@ -33,7 +33,7 @@ pub struct Upward<'a> {
 
 /// The fields of a request on its way up. `host` is left to the sender, who knows the endpoint.
 #[must_use]
-pub fn upward(came: &HeaderMap, how: &Upward<'_>) -> HeaderMap {
+pub(super) fn upward(came: &HeaderMap, how: &Upward<'_>) -> HeaderMap {
     let named = Named::by_connection(came);
     let mut headers = HeaderMap::with_capacity(came.len() + 8 + how.set.len());
     for (name, value) in came {
@@ -66,7 +66,7 @@ pub fn upward(came: &HeaderMap, how: &Upward<'_>) -> HeaderMap {
 }
 
 /// Strips a response's fields of what is the hop's own, in place.
-pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
+pub(super) fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
     let named = Named::by_connection(headers);
     let protocol = (status == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| headers.get(http::header::UPGRADE).cloned())

@@ -11,7 +11,7 @@ use crate::units;
 ///
 /// # Errors
 /// `fender-timeout` is addressed to Fender: one that cannot be read is told. The others are another's words: ignored then.
-pub fn told(headers: &HeaderMap) -> Result<Option<Duration>, ClientFault> {
+pub(super) fn told(headers: &HeaderMap) -> Result<Option<Duration>, ClientFault> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let own = match headers.get("fender-timeout") {
         None => None,

@@ -23,7 +23,7 @@ const REASON: HeaderName = HeaderName::from_static("fender-reason");
 const OVERLOAD_RETRY_AFTER: u32 = 1;
 
 /// The upstream's response, as it comes.
-pub fn relay(mut exchange: Exchange, reply: Reply) -> Response<Body> {
+pub(super) fn relay(mut exchange: Exchange, reply: Reply) -> Response<Body> {
     let (mut parts, incoming) = reply.response.into_parts();
     downward(&mut parts.headers, parts.status, parts.version);
     parts.headers.insert(REQUEST_ID, exchange.id.header().clone());
@@ -53,7 +53,7 @@ pub fn relay(mut exchange: Exchange, reply: Reply) -> Response<Body> {
 }
 
 /// Fender's own answer to a request that was routed.
-pub fn failed(mut exchange: Exchange, failure: &Failure) -> Response<Body> {
+pub(super) fn failed(mut exchange: Exchange, failure: &Failure) -> Response<Body> {
     let mut answer = refused(&exchange.id, failure, Some(exchange.plan.upstream_name()));
     answer.headers_mut().insert(ATTEMPTS, exchange.attempts.into());
     let reason = failure.reason();
@@ -63,7 +63,7 @@ pub fn failed(mut exchange: Exchange, failure: &Failure) -> Response<Body> {
 }
 
 /// Fender's own answer.
-pub fn refused(id: &RequestId, failure: &Failure, upstream: Option<&str>) -> Response<Body> {
+pub(super) fn refused(id: &RequestId, failure: &Failure, upstream: Option<&str>) -> Response<Body> {
     let reason = failure.reason();
     let status = reason
         .status()

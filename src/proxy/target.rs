@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// Resolves `.` and `..` segments, percent-encoded ones too (RFC 3986 section 5.2.4); what would climb above the root stays
 /// there. A path without any is not copied. Anything else, empty segments and encoded slashes included, stays as it came.
 #[must_use]
-pub fn resolve(path: &str) -> Cow<'_, str> {
+pub(super) fn resolve(path: &str) -> Cow<'_, str> {
     if !path.split('/').any(|segment| dots(segment) > 0) {
         return Cow::Borrowed(path);
     }
@@ -54,7 +54,7 @@ fn dots(segment: &str) -> usize {
 
 /// Path and query to send, behind the endpoint's own base path: what follows `prefix` in `path`, and `query` as it came.
 #[must_use]
-pub fn outgoing(path: &str, query: Option<&str>, prefix: Option<&str>) -> String {
+pub(super) fn outgoing(path: &str, query: Option<&str>, prefix: Option<&str>) -> String {
     let rest =
         prefix.filter(|prefix| *prefix != "/").and_then(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
     let mut target = String::with_capacity(rest.len() + query.map_or(0, str::len) + 2);

@@ -11,7 +11,7 @@ use super::finish::{End, Finish};
 use crate::upstream::{Loan, Metered};
 
 /// Copies until one side ends, or nothing has passed either way for `idle`.
-pub async fn run(
+pub(super) async fn run(
     client: OnUpgrade,
     upstream: OnUpgrade,
     idle: Duration,

@@ -11,7 +11,7 @@ const LINES_MAX: usize = 4096;
 
 /// Where lines go.
 #[derive(Debug, Clone)]
-pub struct Sink {
+pub(super) struct Sink {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -26,7 +26,7 @@ enum Message {
 impl Sink {
     /// Starts the thread that writes to `out`. Where no thread can be had, lines are dropped and counted.
     #[must_use]
-    pub fn new(name: &str, out: impl Write + Send + 'static) -> Self {
+    pub(super) fn new(name: &str, out: impl Write + Send + 'static) -> Self {
         let (queue, lines) = sync_channel(LINES_MAX);
         let thread =
             std::thread::Builder::new().name(name.to_owned()).spawn(move || write_all(&lines, out)).ok();
@@ -34,7 +34,7 @@ impl Sink {
     }
 
     /// Queues a line, which brings its own line end.
-    pub fn line(&self, line: Vec<u8>) {
+    pub(super) fn line(&self, line: Vec<u8>) {
         if self.queue.try_send(Message::Line(line)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -42,12 +42,12 @@ impl Sink {
 
     /// Lines that were dropped because the reader did not keep up.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
+    pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
     /// Writes what is queued and stops.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A reader that hangs with a full queue is not waited for: the process is about to end.
         if let Some(thread) = thread
@@ -74,7 +74,7 @@ fn write_all(lines: &Receiver<Message>, mut out: impl Write) {
 
 /// One event's bytes, queued as a whole when it is dropped.
 #[derive(Debug)]
-pub struct Line {
+pub(super) struct Line {
     sink: Sink,
     bytes: Vec<u8>,
 }

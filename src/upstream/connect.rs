@@ -38,7 +38,7 @@ const HEADERS_MAX: usize = 256;
 
 /// Which HTTP a connection is to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speak {
+pub(super) enum Speak {
     Http1,
     Http2,
     /// Let TLS choose (ALPN); without TLS it is HTTP/1.1.
@@ -47,7 +47,7 @@ pub enum Speak {
 
 /// A connection that is ready for requests.
 #[derive(Debug)]
-pub enum Opened {
+pub(super) enum Opened {
     Http1(Http1),
     Http2(http2::SendRequest<UploadBody>, Arc<AtomicUsize>),
 }
@@ -82,7 +82,7 @@ impl Peek {
 ///
 /// # Errors
 /// The fault is `connect` or `tls`, and nothing was sent.
-pub async fn open(
+pub(super) async fn open(
     endpoint: &Endpoint,
     tls: Option<Arc<tls::Client>>,
     speak: Speak,

@@ -120,7 +120,7 @@ impl Drop for Busy {
 /// Chooses an endpoint: of two taken at random the one with less in flight ("the power of two choices"), those that rest
 /// and those in `avoid` only if there is no other.
 #[must_use]
-pub fn choose(
+pub(super) fn choose(
     endpoints: &[Arc<Endpoint>],
     avoid: &[usize],
     now: Instant,

@@ -20,7 +20,7 @@ const HTTP2_CONNECTIONS_MAX: usize = 8;
 
 /// One worker's connections to the endpoints of one upstream.
 #[derive(Debug)]
-pub struct Pool {
+pub(super) struct Pool {
     shelves: Mutex<Vec<Shelf>>,
     idle: AtomicUsize,
 }
@@ -89,20 +89,20 @@ impl Taken {
 impl Pool {
     /// An empty pool for `endpoints` endpoints.
     #[must_use]
-    pub fn new(endpoints: usize) -> Self {
+    pub(super) fn new(endpoints: usize) -> Self {
         let shelves = std::iter::repeat_with(Shelf::default).take(endpoints).collect();
         Self { shelves: Mutex::new(shelves), idle: AtomicUsize::new(0) }
     }
 
     /// Connections at rest.
     #[must_use]
-    pub fn idle(&self) -> usize {
+    pub(super) fn idle(&self) -> usize {
         self.idle.load(Ordering::Relaxed)
     }
 
     /// A connection to `endpoint` that can take a request at once.
     #[must_use]
-    pub fn take(&self, endpoint: usize, speak: Speak, idle_timeout: Duration) -> Option<Taken> {
+    pub(super) fn take(&self, endpoint: usize, speak: Speak, idle_timeout: Duration) -> Option<Taken> {
         let mut shelves = self.shelves();
         let shelf = shelves.get_mut(endpoint)?;
         if speak != Speak::Http1
@@ -126,7 +126,7 @@ impl Pool {
 
     /// The gate through which connections are opened one at a time, where the next may be shared.
     #[must_use]
-    pub fn gate(&self, endpoint: usize, speak: Speak) -> Option<Arc<tokio::sync::Mutex<()>>> {
+    pub(super) fn gate(&self, endpoint: usize, speak: Speak) -> Option<Arc<tokio::sync::Mutex<()>>> {
         let shelves = self.shelves();
         let shelf = shelves.get(endpoint)?;
         let may_be_shared =
@@ -136,13 +136,13 @@ impl Pool {
 
     /// The HTTP/2 connection to use where no further one may be opened.
     #[must_use]
-    pub fn full(&self, endpoint: usize) -> Option<Taken> {
+    pub(super) fn full(&self, endpoint: usize) -> Option<Taken> {
         self.shelves().get_mut(endpoint)?.least_busy(true).map(Taken::Http2)
     }
 
     /// Takes in a connection that was opened; a shared one is there for others from now on.
     #[must_use]
-    pub fn opened(&self, endpoint: usize, opened: super::connect::Opened, open: Open) -> Taken {
+    pub(super) fn opened(&self, endpoint: usize, opened: super::connect::Opened, open: Open) -> Taken {
         let mut shelves = self.shelves();
         let shelf = shelves.get_mut(endpoint);
         match opened {
@@ -164,7 +164,7 @@ impl Pool {
     }
 
     /// Closes what has rested for `idle_timeout`, and what the peer has closed.
-    pub fn sweep(&self, idle_timeout: Duration) {
+    pub(super) fn sweep(&self, idle_timeout: Duration) {
         let now = clock::now();
         for shelf in self.shelves().iter_mut() {
             let before = shelf.idle.len();
