@@ -345,3 +345,27 @@ fn routes_choose_by_host_length_and_method() {
     let (answer, _) = fender.raw("GET /a/b HTTP/1.1\r\nhost: SPECIAL.test:80\r\n\r\n");
     assert_eq!(answer.text(), "hosted");
 }
+
+#[test]
+fn a_target_may_be_absolute() {
+    let upstream = Upstream::ok("ok");
+    let fender = Fender::start(format!("[upstream.api]\nurl = \"{}\"\nroute = \"/api\"", upstream.url()));
+    let (answer, _) = fender.raw("GET http://other.test/api/a/../b?c HTTP/1.1\r\nhost: app.test\r\n\r\n");
+    assert_eq!(answer.status(), 200);
+    let received = upstream.request(1);
+    assert_eq!(received.head.target(), "/b?c");
+    assert_eq!(
+        received.field("x-forwarded-host").as_deref(),
+        Some("other.test"),
+        "the target beats the field"
+    );
+}
+
+#[test]
+fn no_tunnel_is_dug() {
+    let upstream = Upstream::ok("ok");
+    let fender = to(&upstream);
+    let (answer, _) = fender.raw("CONNECT internal.test:22 HTTP/1.1\r\nhost: internal.test:22\r\n\r\n");
+    assert!((400..502).contains(&answer.status()), "{:?}", answer.head);
+    assert!(upstream.requests().is_empty());
+}

@@ -220,3 +220,22 @@ fn a_great_body_goes_up_and_comes_back() {
     sending.join().unwrap().unwrap();
     assert!(answer.body == body, "{} bytes came back", answer.body.len());
 }
+
+#[test]
+fn an_upload_that_is_cut_never_arrives_whole() {
+    let upstream = Upstream::ok("ok");
+    let fender = Fender::start(upstream.as_api(""));
+    for half in [
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n",
+    ] {
+        let mut client = fender.client();
+        client.send(half);
+        client.half_close();
+        client.until_closed();
+    }
+    assert_eq!(fender.get("/").status(), 200);
+    let whole: Vec<_> = upstream.whole().into_iter().map(|received| received.head.line).collect();
+    assert_eq!(whole, ["GET / HTTP/1.1"]);
+}

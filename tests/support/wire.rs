@@ -41,10 +41,6 @@ impl Head {
         status.parse().unwrap_or_else(|_| panic!("no status in {:?}", self.line))
     }
 
-    pub(crate) fn method(&self) -> &str {
-        self.line.split(' ').next().unwrap_or_default()
-    }
-
     pub(crate) fn target(&self) -> &str {
         self.line.split(' ').nth(1).unwrap_or_default()
     }
