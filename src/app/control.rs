@@ -69,7 +69,7 @@ impl Control {
                 tokio::spawn(listen(TcpListener::from_std(public).map_err(failed)?, open, None));
             }
             let resolver = Arc::new(Resolver::default());
-            follow_names(&resolver, &self.admin.proxy.table.load(), None);
+            follow_names(&resolver, &self.admin.table.load(), None);
             self.announce_ready().await;
             let cause = self.serve(&mut signals, reloads, &resolver).await;
             Ok(self.drain(cause, &mut signals).await)
@@ -82,7 +82,7 @@ impl Control {
         while !self.admin.started_up() {
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
-        let table = self.admin.proxy.table.load_full();
+        let table = self.admin.table.load_full();
         emit(&Ready {
             version: env!("CARGO_PKG_VERSION"),
             workers: self.workers,
@@ -103,7 +103,7 @@ impl Control {
         let mut watcher = Watcher::new(self.files.clone());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut phase = self.admin.proxy.drain.watch();
+        let mut phase = self.admin.drain.watch();
         loop {
             let cause = tokio::select! {
                 _ = phase.wait_for(|phase| *phase != Phase::Serving) => return "request",
@@ -147,7 +147,7 @@ impl Control {
             |tls: Option<&config::ServerTls>, alpn| tls.map(|tls| Acceptor::new(tls, alpn)).transpose();
         let server_tls = acceptor(loaded.config.server.tls.as_ref(), super::ALPN_SERVER).map_err(unusable)?;
         let admin_tls = acceptor(loaded.config.admin.tls.as_ref(), super::ALPN_ADMIN).map_err(unusable)?;
-        let proxy = &self.admin.proxy;
+        let proxy = &self.door.proxy;
         let previous = proxy.table.load_full();
         let table = Arc::new(
             build::table(&loaded.config, &self.admin.metrics, self.workers, Some(&previous))
@@ -172,7 +172,7 @@ impl Control {
 
     /// Unready, still serving, until nothing is in flight or time is up; a second signal ends it at once.
     async fn drain(&self, cause: &'static str, signals: &mut Signals) -> u64 {
-        let drain = &self.admin.proxy.drain;
+        let drain = &self.admin.drain;
         emit(&DrainStarted { cause, in_flight: drain.in_flight() });
         drain.advance(Phase::Draining);
         let server = &self.config.server;

@@ -83,7 +83,7 @@ impl App {
         let metrics = Arc::new(Metrics::new().map_err(|error| Error::Start(error.to_string()))?);
         let table = table(&config, &metrics, workers, None).map_err(Error::Config)?;
         let proxy = Arc::new(Proxy {
-            table: ArcSwap::from_pointee(table),
+            table: Arc::new(ArcSwap::from_pointee(table)),
             server: ArcSwap::from_pointee(config.server.clone()),
             memory: Memory::new(config.server.buffer_memory),
             drain: Drain::new(workers),
@@ -102,7 +102,9 @@ impl App {
         let readiness = Readiness::default();
         let serving = std::iter::repeat_with(|| readiness.awaits("worker")).take(workers).collect();
         let admin = Arc::new(Admin {
-            proxy: Arc::clone(&proxy),
+            table: Arc::clone(&proxy.table),
+            drain: proxy.drain.clone(),
+            memory: Arc::clone(&proxy.memory),
             metrics,
             readiness,
             pulses: std::iter::repeat_with(Pulse::default).take(workers).collect(),
