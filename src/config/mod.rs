@@ -2,34 +2,37 @@
 //!
 //! Promises: every problem of a config is found in one go, with its place and a way out; what `load` returns is complete,
 //! within its bounds and free of contradictions. Never: shows a secret, starts anything, changes anything.
+//!
+//! The way of a config: `source` (files) -> `parse` (a tree that remembers places) -> `interpolate` (secrets) -> `resolve`
+//! (layers) -> `read` (the model, by `de`) -> `validate` (what no single value shows). `problem`, `mask` and `render` tell
+//! what is wrong; `unbuilt` lists what is still to come.
 
 pub mod model;
 
-use std::path::{Path, PathBuf};
+mod de;
+pub mod defaults;
+mod explain;
+mod interpolate;
+mod load;
+mod mask;
+mod parse;
+mod problem;
+mod read;
+mod render;
+mod resolve;
+mod restart;
+mod schema;
+mod source;
+mod text;
+mod tree;
+mod unbuilt;
+mod validate;
+pub mod watch;
 
+pub use self::load::{Loaded, load, load_text, load_text_ahead, load_text_with};
 pub use self::model::*;
-
-/// A config that is in order, and what came with it.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The config.
-    pub config: Config,
-    /// What is allowed but doubtful.
-    pub warnings: Vec<Problem>,
-    /// Every file to watch: config files, certificates, keys, secrets.
-    pub files: Vec<PathBuf>,
-}
-
-/// One thing that is wrong with a config.
-#[derive(Debug)]
-pub struct Problem;
-
-/// All that is wrong with a config.
-#[derive(Debug)]
-pub struct Problems(Vec<Problem>);
-
-/// Reads a config file, or all `*.toml` of a folder in name order.
-pub fn load(path: &Path) -> Result<Loaded, Problems> {
-    let _ = path;
-    todo!()
-}
+pub use self::problem::{Kind, Problem, Problems, Severity};
+pub use self::render::render;
+pub use self::schema::schema;
+pub use self::source::Place;
+pub use self::unbuilt::unbuilt_in_force;
