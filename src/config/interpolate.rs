@@ -17,6 +17,26 @@ pub(super) struct Interpolated {
     pub(super) broken: Vec<Vec<Step>>,
     /// The files that were read, and those that could not be.
     pub(super) files: Vec<PathBuf>,
+    /// What the references stand for: no message may repeat it.
+    pub(super) values: Vec<String>,
+}
+
+impl Interpolated {
+    /// A problem that repeats nothing of what a reference stands for, whoever worded it.
+    pub(super) fn redacted(&self, mut problem: Problem) -> Problem {
+        // Shorter values say nothing, and would tear holes into plain words.
+        for value in self.values.iter().filter(|value| value.len() >= 4) {
+            for text in [Some(&mut problem.message), problem.help.as_mut()]
+                .into_iter()
+                .flatten()
+            {
+                if text.contains(value.as_str()) {
+                    *text = text.replace(value.as_str(), "(hidden)");
+                }
+            }
+        }
+        problem
+    }
 }
 
 /// Follows every reference in the tree.
@@ -50,7 +70,7 @@ fn walk(
             }
         }
         Value::Text(text) if text.raw.contains("${") => {
-            match resolve(&text.raw, node.origin.folder(), environment, &mut done.files) {
+            match resolve(&text.raw, node.origin.folder(), environment, done) {
                 Ok(resolved) => text.resolved = Some(resolved),
                 Err(complaints) => {
                     let problems = complaints
@@ -70,7 +90,7 @@ fn resolve(
     raw: &str,
     folder: &Path,
     environment: Environment<'_>,
-    files: &mut Vec<PathBuf>,
+    done: &mut Interpolated,
 ) -> Result<String, Vec<(String, String)>> {
     let mut resolved = String::new();
     let mut complaints = Vec::new();
@@ -90,8 +110,11 @@ fn resolve(
             rest = "";
             break;
         };
-        match follow(name, folder, environment, files) {
-            Ok(value) => resolved.push_str(&value),
+        match follow(name, folder, environment, &mut done.files) {
+            Ok(value) => {
+                resolved.push_str(&value);
+                done.values.push(value);
+            }
             Err(complaint) => complaints.push(complaint),
         }
         rest = after;

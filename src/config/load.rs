@@ -105,9 +105,9 @@ fn load_written(
     let defaults = Defaults::read();
     let (mut user, mut problems) = merged(written, &defaults);
     let broken = !problems.is_empty();
-    let interpolated = interpolate::interpolate(&mut user, environment);
-    let mut files = interpolated.files;
-    problems.extend(interpolated.problems);
+    let mut interpolated = interpolate::interpolate(&mut user, environment);
+    let mut files = std::mem::take(&mut interpolated.files);
+    problems.append(&mut interpolated.problems);
     if strictness == Strictness::Released {
         problems.extend(unbuilt::refuse(&user));
     }
@@ -124,34 +124,33 @@ fn load_written(
         user.peel(path);
     }
     let mut tree = resolve::without_routes(user.clone(), &defaults);
-    let read = reader.read(&mut tree).and_then(|_| {
-        let routes = resolve::routes(&user, &tree, &defaults);
-        put(&mut tree, "route", routes);
-        reader.read(&mut tree)
-    });
+    let read = reader
+        .read(&mut tree)
+        .and_then(|_| {
+            let routes = resolve::routes(&user, &tree, &defaults);
+            put(&mut tree, "route", routes);
+            reader.read(&mut tree)
+        })
+        .map(finished);
     let mut problems = reader.problems;
-    if let Some(mut config) = read {
-        finish(&mut config);
-        if !broken {
-            let (more, named) = validate::validate(&config, &tree, &reader.taken);
-            problems.extend(more);
-            files.extend(named);
-        }
-        let (errors, warnings): (Vec<_>, Vec<_>) = problems
-            .into_iter()
-            .partition(|problem| problem.severity == Severity::Error);
-        if errors.is_empty() {
-            return Ok(Loaded {
-                config,
-                warnings,
-                files,
-                config_files,
-                tree,
-            });
-        }
-        problems = errors; // Doubts can wait until it works.
+    if let Some(config) = read.as_ref().filter(|_| !broken) {
+        let (more, named) = validate::validate(config, &tree, &reader.taken);
+        problems.extend(more);
+        files.extend(named);
     }
-    Err(Problems(in_order(problems)))
+    let problems = problems.into_iter().map(|problem| interpolated.redacted(problem));
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        problems.partition(|problem| problem.severity == Severity::Error);
+    match read {
+        Some(config) if errors.is_empty() => Ok(Loaded {
+            config,
+            warnings,
+            files,
+            config_files,
+            tree,
+        }),
+        _ => Err(Problems(in_order(errors))), // Doubts can wait until it works.
+    }
 }
 
 /// All files as one tree.
@@ -176,11 +175,12 @@ fn merged(written: Vec<Written>, defaults: &Defaults) -> (Node, Vec<Problem>) {
 }
 
 /// What the shorthands stand for.
-fn finish(config: &mut Config) {
+fn finished(mut config: Config) -> Config {
     for upstream in config.upstream.values_mut() {
         upstream.urls.extend(upstream.url.take());
         upstream.route = None;
     }
+    config
 }
 
 /// By file and line; what is about no line comes first. Wrong values on a line that is no TOML are no news.

@@ -30,6 +30,9 @@ impl Reader {
                     self.tell(tree, &path, &error.0);
                     self.taken.insert(tree.name_of(&path));
                     if !tree.peel(&path) {
+                        if self.problems.is_empty() {
+                            self.problems.push(Problem::new("", "cannot be read as a config"));
+                        }
                         return None;
                     }
                 }

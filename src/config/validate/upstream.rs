@@ -64,12 +64,6 @@ pub(super) fn check(name: &str, upstream: &Upstream, check: &mut Check<'_>) {
 /// Settings that a route may override, checked wherever they stand.
 pub(super) fn timeouts(timeout: &deadline::Settings, at: &[Step], check: &mut Check<'_>) {
     longer(at, ("attempt", timeout.attempt), ("total", timeout.total), check);
-    longer(
-        at,
-        ("connect", timeout.connect),
-        ("attempt", timeout.attempt),
-        check,
-    );
     if let Some(name) = &timeout.propagate {
         match HeaderName::from_bytes(name.as_bytes()) {
             Ok(header) if belongs_to_fender(&header) => {
