@@ -21,7 +21,7 @@ use crate::route::Table;
 use crate::telemetry::events::{DrainStarted, Ready, Reloaded, emit, emit_counted};
 use crate::upstream::Resolver;
 
-/// How often the watched files are looked at. A content that keeps changing is read once it has stood for one look.
+/// How often the watched files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Admin connections at once, on each of its listeners.
@@ -111,23 +111,32 @@ impl Control {
                 _ = signals.interrupt.recv() => return "SIGINT",
                 _ = signals.hangup.recv() => "signal",
                 Some(request) = reloads.recv() => {
-                    let reloaded = self.reload("api", resolver);
+                    let reloaded = self.reload("api", resolver, &mut watcher);
                     // Whoever asked may have hung up since; the reload stands.
                     drop(request.answer.send(reloaded));
-                    watcher = Watcher::new(self.files.clone());
                     continue;
                 }
                 _ = look.tick() => if watcher.changed() { "file" } else { continue },
             };
             // The problems are in the log and in the metric.
-            drop(self.reload(cause, resolver));
-            watcher = Watcher::new(self.files.clone());
+            drop(self.reload(cause, resolver, &mut watcher));
         }
     }
 
     /// Reads the config again and swaps it in, whole or not at all.
-    fn reload(&mut self, cause: &'static str, resolver: &Arc<Resolver>) -> Result<(), Vec<Problem>> {
+    fn reload(
+        &mut self,
+        cause: &'static str,
+        resolver: &Arc<Resolver>,
+        watcher: &mut Watcher,
+    ) -> Result<(), Vec<Problem>> {
+        // Looked at before they are read: an edit in between is seen at the next look.
+        let known = self.files.clone();
+        *watcher = Watcher::new(known.clone());
         let reloaded = self.try_reload(resolver);
+        if self.files != known {
+            *watcher = Watcher::new(self.files.clone());
+        }
         let text = reloaded
             .as_ref()
             .err()
@@ -138,7 +147,7 @@ impl Control {
 
     fn try_reload(&mut self, resolver: &Arc<Resolver>) -> Result<(), Vec<Problem>> {
         let loaded = config::load(&self.path).map_err(config::Problems::into_vec)?;
-        let beyond = self.config.needs_restart(&loaded.config);
+        let beyond = loaded.needs_restart(&self.config);
         if !beyond.is_empty() {
             return Err(beyond);
         }

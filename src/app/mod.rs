@@ -27,7 +27,7 @@ use crate::telemetry::events::{self, ConfigWarning, Listening, NotBuilt, emit};
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::Metrics;
 
-pub use build::table;
+pub use build::{table, verify};
 
 /// What ALPN offers on the front door, best first; and on the admin listener.
 const ALPN_SERVER: &[&[u8]] = &[b"h2", b"http/1.1"];
@@ -71,7 +71,7 @@ impl App {
     /// # Errors
     /// An address that cannot be listened on, or a file that cannot be used.
     pub fn new(loaded: Loaded, path: PathBuf, logging: Arc<Logging>) -> Result<Self, Error> {
-        let Loaded { config, warnings, files } = loaded;
+        let Loaded { config, warnings, files, .. } = loaded;
         for warning in &warnings {
             emit(&ConfigWarning { problem: &warning.to_string() });
         }
