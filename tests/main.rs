@@ -10,5 +10,6 @@
 
 mod blackbox;
 mod clients;
+mod config;
 mod support;
 mod tidy;

@@ -7,15 +7,15 @@ use std::{fs, iter};
 /// One row a folder (or single file) of `src/`: what of ours it may name besides itself and the leaves.
 /// A folder without a row may import nothing, so a new one starts by saying what it needs.
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("inbound", &["proxy", "config", "telemetry"]),
-    ("route", &["policy", "config", "upstream"]),
-    ("proxy", &["route", "policy", "dialect", "upstream", "deadletter", "telemetry"]),
+    ("inbound", &["proxy", "policy", "config", "telemetry"]),
+    ("route", &["policy", "config", "upstream", "telemetry"]),
+    ("proxy", &["route", "policy", "config", "dialect", "upstream", "deadletter", "telemetry"]),
     ("policy", &[]),
     ("dialect", &["policy"]),
     ("upstream", &["policy", "dialect", "config", "telemetry"]),
     ("deadletter", &["policy", "dialect", "config", "telemetry"]),
     ("replay", &["proxy", "deadletter"]),
-    ("admin", &["upstream", "deadletter", "replay", "telemetry", "config"]),
+    ("admin", &["route", "upstream", "deadletter", "replay", "telemetry", "config"]),
     ("telemetry", &["policy"]),
     ("config", &["policy", "dialect"]),
     ("simulate", &["policy", "config"]),

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::auth::{self, Refused};
 use super::state::{Admin, ReloadRequest};
+use crate::config::{Kind, Problem};
 
 /// Lets only those in whose token is known, whether or not the path exists.
 pub(super) async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
@@ -41,13 +42,29 @@ pub(super) async fn reload(State(admin): State<Arc<Admin>>, headers: HeaderMap) 
     match reloaded {
         Some(Ok(())) => Json(json!({ "status": "reloaded" })).into_response(),
         Some(Err(problems)) => {
-            let problems: Vec<Value> =
-                problems.iter().map(|problem| Value::String(problem.to_string())).collect();
+            let problems: Vec<Value> = problems.iter().map(described).collect();
             let more = [("problems", Value::Array(problems))];
             problem(StatusCode::UNPROCESSABLE_ENTITY, "The new config is refused, the old one stays", &more)
         }
         None => problem(StatusCode::SERVICE_UNAVAILABLE, "The process is ending", &[]),
     }
+}
+
+fn described(problem: &Problem) -> Value {
+    let kind = match problem.kind {
+        Kind::Syntax => "syntax",
+        Kind::UnknownKey => "unknown_key",
+        Kind::Invalid => "invalid",
+        Kind::NotBuilt => "not_built",
+        Kind::NeedsRestart => "needs_restart",
+    };
+    json!({
+        "kind": kind,
+        "key": problem.key,
+        "message": problem.message,
+        "help": problem.help,
+        "place": problem.place().map(ToString::to_string),
+    })
 }
 
 /// What no path leads to.

@@ -54,7 +54,7 @@ struct Summary {
 /// All at a glance, without any secret. No breaker and no health check is built yet by which an upstream could be sick, and
 /// no store by which letters could pend.
 pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Response {
-    let table = admin.proxy.table.load();
+    let table = admin.table.load();
     let upstreams = table.upstreams().iter().map(|upstream| (upstream.name().to_owned(), "healthy"));
     let summary = Summary {
         status: if admin.alive() { "healthy" } else { "unhealthy" },

@@ -25,7 +25,7 @@ const BODY_MAX: usize = 64 * 1024;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// No head takes longer; nor does a connection rest longer.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The open paths, and with `whole` all the others.
 pub fn router(admin: Arc<Admin>, whole: bool) -> Router {

@@ -9,9 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
 use crate::config;
-use crate::drain::Phase;
-use crate::proxy::Proxy;
+use crate::drain::{Drain, Phase};
+use crate::memory::Memory;
 use crate::ready::{Pulse, Readiness};
+use crate::route::Table;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::{Live, Metrics};
 
@@ -24,7 +25,9 @@ pub struct ReloadRequest {
 /// Everything that the admin side may see, and the one thing that it may ask for.
 #[derive(Debug)]
 pub struct Admin {
-    pub proxy: Arc<Proxy>,
+    pub table: Arc<ArcSwap<Table>>,
+    pub drain: Drain,
+    pub memory: Arc<Memory>,
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
     pub pulses: Arc<[Pulse]>,
@@ -39,7 +42,7 @@ impl Admin {
     /// No part is still starting, and the end has not begun.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.started_up() && self.proxy.drain.phase() == Phase::Serving
+        self.started_up() && self.drain.phase() == Phase::Serving
     }
 
     /// No part is still starting.
@@ -64,14 +67,14 @@ impl Admin {
     /// What a scrape looks at.
     #[must_use]
     pub fn live(&self) -> Live {
-        let table = self.proxy.table.load();
+        let table = self.table.load();
         let upstreams = table.upstreams().iter().map(|upstream| {
             let now = upstream.snapshot();
             (upstream.name().to_owned(), now.open, now.idle)
         });
         Live {
             connections: self.connections.load(Ordering::Relaxed),
-            buffer_bytes: self.proxy.memory.used(),
+            buffer_bytes: self.memory.used(),
             log_lines_dropped: self.logging.dropped(),
             upstreams: upstreams.collect(),
         }

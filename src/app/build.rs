@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::inbound::tls::Acceptor;
 use crate::route::{Plan, Table};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -49,4 +50,17 @@ pub fn table(
         );
     }
     Ok(Table::new(plans, upstreams, metrics.route("", ""), config.access_log.enabled))
+}
+
+/// Tries what only building shows: whether the certificates, keys and headers that `config` names can be used.
+///
+/// # Errors
+/// A text that names the file or header that cannot be used.
+pub fn verify(config: &Config) -> Result<(), String> {
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    table(config, &metrics, 1, None)?;
+    for tls in [&config.server.tls, &config.admin.tls].into_iter().flatten() {
+        Acceptor::new(tls, &[])?;
+    }
+    Ok(())
 }

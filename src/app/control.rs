@@ -21,7 +21,7 @@ use crate::route::Table;
 use crate::telemetry::events::{DrainStarted, Ready, Reloaded, emit, emit_counted};
 use crate::upstream::Resolver;
 
-/// How often the watched files are looked at. A content that keeps changing is read once it has stood for one look.
+/// How often the watched files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Admin connections at once, on each of its listeners.
@@ -69,7 +69,7 @@ impl Control {
                 tokio::spawn(listen(TcpListener::from_std(public).map_err(failed)?, open, None));
             }
             let resolver = Arc::new(Resolver::default());
-            follow_names(&resolver, &self.admin.proxy.table.load(), None);
+            follow_names(&resolver, &self.admin.table.load(), None);
             self.announce_ready().await;
             let cause = self.serve(&mut signals, reloads, &resolver).await;
             Ok(self.drain(cause, &mut signals).await)
@@ -82,7 +82,7 @@ impl Control {
         while !self.admin.started_up() {
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
-        let table = self.admin.proxy.table.load_full();
+        let table = self.admin.table.load_full();
         emit(&Ready {
             version: env!("CARGO_PKG_VERSION"),
             workers: self.workers,
@@ -103,7 +103,7 @@ impl Control {
         let mut watcher = Watcher::new(self.files.clone());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut phase = self.admin.proxy.drain.watch();
+        let mut phase = self.admin.drain.watch();
         loop {
             let cause = tokio::select! {
                 _ = phase.wait_for(|phase| *phase != Phase::Serving) => return "request",
@@ -111,23 +111,32 @@ impl Control {
                 _ = signals.interrupt.recv() => return "SIGINT",
                 _ = signals.hangup.recv() => "signal",
                 Some(request) = reloads.recv() => {
-                    let reloaded = self.reload("api", resolver);
+                    let reloaded = self.reload("api", resolver, &mut watcher);
                     // Whoever asked may have hung up since; the reload stands.
                     drop(request.answer.send(reloaded));
-                    watcher = Watcher::new(self.files.clone());
                     continue;
                 }
                 _ = look.tick() => if watcher.changed() { "file" } else { continue },
             };
             // The problems are in the log and in the metric.
-            drop(self.reload(cause, resolver));
-            watcher = Watcher::new(self.files.clone());
+            drop(self.reload(cause, resolver, &mut watcher));
         }
     }
 
     /// Reads the config again and swaps it in, whole or not at all.
-    fn reload(&mut self, cause: &'static str, resolver: &Arc<Resolver>) -> Result<(), Vec<Problem>> {
+    fn reload(
+        &mut self,
+        cause: &'static str,
+        resolver: &Arc<Resolver>,
+        watcher: &mut Watcher,
+    ) -> Result<(), Vec<Problem>> {
+        // Looked at before they are read: an edit in between is seen at the next look.
+        let known = self.files.clone();
+        *watcher = Watcher::new(known.clone());
         let reloaded = self.try_reload(resolver);
+        if self.files != known {
+            *watcher = Watcher::new(self.files.clone());
+        }
         let text = reloaded
             .as_ref()
             .err()
@@ -138,7 +147,7 @@ impl Control {
 
     fn try_reload(&mut self, resolver: &Arc<Resolver>) -> Result<(), Vec<Problem>> {
         let loaded = config::load(&self.path).map_err(config::Problems::into_vec)?;
-        let beyond = self.config.needs_restart(&loaded.config);
+        let beyond = loaded.needs_restart(&self.config);
         if !beyond.is_empty() {
             return Err(beyond);
         }
@@ -147,7 +156,7 @@ impl Control {
             |tls: Option<&config::ServerTls>, alpn| tls.map(|tls| Acceptor::new(tls, alpn)).transpose();
         let server_tls = acceptor(loaded.config.server.tls.as_ref(), super::ALPN_SERVER).map_err(unusable)?;
         let admin_tls = acceptor(loaded.config.admin.tls.as_ref(), super::ALPN_ADMIN).map_err(unusable)?;
-        let proxy = &self.admin.proxy;
+        let proxy = &self.door.proxy;
         let previous = proxy.table.load_full();
         let table = Arc::new(
             build::table(&loaded.config, &self.admin.metrics, self.workers, Some(&previous))
@@ -172,7 +181,7 @@ impl Control {
 
     /// Unready, still serving, until nothing is in flight or time is up; a second signal ends it at once.
     async fn drain(&self, cause: &'static str, signals: &mut Signals) -> u64 {
-        let drain = &self.admin.proxy.drain;
+        let drain = &self.admin.drain;
         emit(&DrainStarted { cause, in_flight: drain.in_flight() });
         drain.advance(Phase::Draining);
         let server = &self.config.server;

@@ -27,7 +27,7 @@ use crate::telemetry::events::{self, ConfigWarning, Listening, NotBuilt, emit};
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::Metrics;
 
-pub use build::table;
+pub use build::{table, verify};
 
 /// What ALPN offers on the front door, best first; and on the admin listener.
 const ALPN_SERVER: &[&[u8]] = &[b"h2", b"http/1.1"];
@@ -71,7 +71,7 @@ impl App {
     /// # Errors
     /// An address that cannot be listened on, or a file that cannot be used.
     pub fn new(loaded: Loaded, path: PathBuf, logging: Arc<Logging>) -> Result<Self, Error> {
-        let Loaded { config, warnings, files } = loaded;
+        let Loaded { config, warnings, files, .. } = loaded;
         for warning in &warnings {
             emit(&ConfigWarning { problem: &warning.to_string() });
         }
@@ -83,7 +83,7 @@ impl App {
         let metrics = Arc::new(Metrics::new().map_err(|error| Error::Start(error.to_string()))?);
         let table = table(&config, &metrics, workers, None).map_err(Error::Config)?;
         let proxy = Arc::new(Proxy {
-            table: ArcSwap::from_pointee(table),
+            table: Arc::new(ArcSwap::from_pointee(table)),
             server: ArcSwap::from_pointee(config.server.clone()),
             memory: Memory::new(config.server.buffer_memory),
             drain: Drain::new(workers),
@@ -102,7 +102,9 @@ impl App {
         let readiness = Readiness::default();
         let serving = std::iter::repeat_with(|| readiness.awaits("worker")).take(workers).collect();
         let admin = Arc::new(Admin {
-            proxy: Arc::clone(&proxy),
+            table: Arc::clone(&proxy.table),
+            drain: proxy.drain.clone(),
+            memory: Arc::clone(&proxy.memory),
             metrics,
             readiness,
             pulses: std::iter::repeat_with(Pulse::default).take(workers).collect(),

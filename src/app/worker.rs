@@ -85,7 +85,7 @@ async fn housekeeping(admin: Arc<Admin>, worker: usize) {
         if let Some(pulse) = admin.pulses.get(worker) {
             pulse.beat(admin.since_start());
         }
-        for upstream in admin.proxy.table.load().upstreams() {
+        for upstream in admin.table.load().upstreams() {
             upstream.sweep(worker);
         }
     }

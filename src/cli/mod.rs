@@ -1,6 +1,9 @@
-//! The commands: one file each, thin.
+//! The commands, one file each, thin.
 
+pub mod check;
+pub mod defaults;
 mod run;
+pub mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +24,7 @@ pub struct Cli {
 
 /// How the log looks.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Log {
+struct Log {
     /// Log lines for machines or for people; by default what the config's profile says
     #[arg(long, global = true, value_enum)]
     log_format: Option<Format>,
@@ -32,28 +35,33 @@ pub struct Log {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the proxy
-    Run(Source),
+    Run(run::Args),
+    Check(check::Args),
+    Defaults(defaults::Args),
+    Schema(schema::Args),
 }
 
 /// Where the config is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Source {
-    /// A TOML file, or a folder whose *.toml are merged in name order
-    #[arg(long, env = "FENDER_CONFIG", value_name = "FILE")]
-    config: PathBuf,
+    /// The config file, or a folder whose *.toml are merged in name order
+    #[arg(long, value_name = "FILE", env = "FENDER_CONFIG")]
+    pub config: PathBuf,
 }
 
-/// Exit codes: fine, runtime failure, bad arguments or config.
+/// Exit codes: runtime failure, bad arguments or config.
 const RUNTIME_FAILURE: u8 = 1;
 const BAD_CONFIG: u8 = 2;
 
 impl Cli {
     /// Does what the command line says.
     #[must_use]
-    pub fn execute(self) -> ExitCode {
-        match self.command {
-            Command::Run(source) => run::run(&source, &self.log),
+    pub fn execute(&self) -> ExitCode {
+        match &self.command {
+            Command::Run(args) => run::run(args, &self.log),
+            Command::Check(args) => check::run(args),
+            Command::Defaults(args) => defaults::run(args),
+            Command::Schema(args) => schema::run(args),
         }
     }
 }

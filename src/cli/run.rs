@@ -1,44 +1,47 @@
 //! `fender run`: the proxy itself.
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::check::say_error;
 use super::{BAD_CONFIG, Log, RUNTIME_FAILURE, Source};
 use crate::app::{App, Error};
 use crate::config;
 use crate::telemetry::logging::{Format, Logging};
 
-/// Runs until told to end.
-#[expect(clippy::print_stderr, reason = "before the log runs there is nowhere else to tell it")]
-pub(super) fn run(source: &Source, log: &Log) -> ExitCode {
-    let loaded = match config::load(&source.config) {
+/// Runs the proxy until it is told to end.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    source: Source,
+}
+
+/// 0 after a drain, 1 if it cannot run, 2 if its config is wrong.
+pub(super) fn run(args: &Args, log: &Log) -> ExitCode {
+    let path = &args.source.config;
+    let loaded = match config::load(path) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprintln!("{problems:?}");
+            say_error(&problems.render(stderr().is_terminal()));
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let format = log.log_format.unwrap_or(if loaded.config.profile.logs_as_text() {
-        Format::Text
-    } else {
-        Format::Json
-    });
-    let logging = match Logging::start(format, &log.log_level) {
+    let by_profile = if loaded.config.profile.logs_as_text() { Format::Text } else { Format::Json };
+    let logging = match Logging::start(log.log_format.unwrap_or(by_profile), &log.log_level) {
         Ok(logging) => Arc::new(logging),
         Err(error) => {
-            eprintln!("fender: {error}");
+            say_error(&format!("error: {error}\n"));
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let ended = App::new(loaded, source.config.clone(), Arc::clone(&logging)).and_then(App::run);
-    let code = match ended {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Error::Config(_)) => BAD_CONFIG,
-        Err(Error::Listen { .. } | Error::Start(_)) => RUNTIME_FAILURE,
+    let Err(error) = App::new(loaded, path.clone(), Arc::clone(&logging)).and_then(App::run) else {
+        return ExitCode::SUCCESS;
     };
-    if let Err(error) = ended {
-        tracing::error!(%error, "cannot start");
-    }
+    tracing::error!(%error, "cannot run");
     logging.close();
-    ExitCode::from(code)
+    ExitCode::from(match error {
+        Error::Config(_) => BAD_CONFIG,
+        Error::Listen { .. } | Error::Start(_) => RUNTIME_FAILURE,
+    })
 }

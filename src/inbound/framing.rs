@@ -112,7 +112,10 @@ fn fields(headers: &[httparse::Header<'_>], http_1_1: bool) -> Result<(Framing, 
     let mut hosts = 0;
     for header in headers {
         match header.name.len() {
-            4 if header.name.eq_ignore_ascii_case("host") => hosts += 1,
+            4 if header.name.eq_ignore_ascii_case("host") => {
+                hosts += 1;
+                check_host(header.value)?;
+            }
             7 if header.name.eq_ignore_ascii_case("upgrade") => upgrade = true,
             14 if header.name.eq_ignore_ascii_case("content-length") => {
                 let value = content_length(header.value)?;
@@ -137,6 +140,12 @@ fn fields(headers: &[httparse::Header<'_>], http_1_1: bool) -> Result<(Framing, 
         (true, None) => Ok((Framing::Chunked, upgrade)),
         (false, length) => Ok((Framing::Length(length.unwrap_or(0)), upgrade)),
     }
+}
+
+/// What RFC 3986 section 3.2 lets stand in a host and a port; empty is allowed (RFC 9110 section 7.2).
+fn check_host(value: &[u8]) -> Result<(), Refusal> {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b".-:_~[]%!$&'()*+,;=".contains(byte);
+    if value.iter().all(fits) { Ok(()) } else { Err(Refusal::Bad("the Host header is malformed")) }
 }
 
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {

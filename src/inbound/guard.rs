@@ -11,18 +11,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::framing::{Chunks, Framing, Progress, blank_lines, read_head};
-use crate::policy::blame::ClientFault as Refusal;
+use super::judge::{Judge, State};
+use crate::policy::blame::ClientFault;
 use crate::proxy::wire::{NextProtocol, Wire};
 
-/// What stands in for a refused head.
-const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\n\r\n";
-
-/// A client's pipelined bytes that are kept while it is not known whether the connection leaves HTTP.
+/// A client's bytes that are kept while it is not known whether the connection leaves HTTP.
 const HELD_MAX: usize = 16 * 1024;
 
 /// After a refusal the client's remaining bytes are read and dropped, so that the answer is not lost to a reset.
@@ -51,30 +48,19 @@ pub struct Guard<S: Resettable> {
     stream: S,
     wire: Arc<Wire>,
     limits: Limits,
-    state: State,
-    heads: u64,
-    /// Read from the client, not yet judged: the beginning of a head, or bytes behind an undecided upgrade.
-    held: BytesMut,
-    /// How much of `held` is known not to end a head: it is not searched again, however small the pieces come.
-    searched: usize,
-    /// Judged, to be given to the library before anything else is read.
-    passed: Bytes,
+    judge: Judge,
     head_timer: Option<Pin<Box<Sleep>>>,
     stall_timer: Option<Pin<Box<Sleep>>>,
-    linger_timer: Option<(Pin<Box<Sleep>>, usize)>,
+    linger: Option<Linger>,
     /// All that the library wrote has left it: an interim response may stand here.
     flushed: bool,
     eof: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Head,
-    Body { left: u64, upgrade: bool },
-    Chunked { chunks: Chunks, upgrade: bool },
-    AwaitUpgrade,
-    Tunnel,
-    Refused,
+#[derive(Debug)]
+struct Linger {
+    timer: Pin<Box<Sleep>>,
+    bytes_left: usize,
 }
 
 impl<S: Resettable> Guard<S> {
@@ -85,217 +71,83 @@ impl<S: Resettable> Guard<S> {
             stream,
             wire: Arc::clone(&wire),
             limits,
-            state: State::Head,
-            heads: 0,
-            held: read_ahead,
-            searched: 0,
-            passed: Bytes::new(),
+            judge: Judge::new(read_ahead, limits.head_bytes_max),
             head_timer: None,
             stall_timer: None,
-            linger_timer: None,
+            linger: None,
             flushed: true,
             eof: false,
         };
         (guard, wire)
     }
 
-    fn refuse(&mut self, why: Refusal) {
-        self.heads += 1;
-        self.wire.shared().refused = Some((self.heads, why));
-        self.state = State::Refused;
-        self.held.clear();
-    }
-
-    /// Judges `fresh`; returns how many of its bytes may pass now. What is beyond stays back.
-    fn judge(&mut self, fresh: &[u8]) -> usize {
-        let mut at = 0;
-        while at < fresh.len() {
-            let rest = fresh.get(at..).unwrap_or_default();
-            match self.state {
-                State::Head => {
-                    let Some(length) = self.judge_head(rest) else { break };
-                    at += length;
-                }
-                State::Body { left, upgrade } => {
-                    let here = left.min(rest.len() as u64);
-                    at += usize::try_from(here).unwrap_or(rest.len());
-                    self.state = after_body(left - here, upgrade);
-                }
-                State::Chunked { mut chunks, upgrade } => match chunks.advance(rest) {
-                    Ok(Progress::Done(length)) => {
-                        at += length;
-                        self.state = after_body(0, upgrade);
-                    }
-                    Ok(Progress::More) => {
-                        at = fresh.len();
-                        self.state = State::Chunked { chunks, upgrade };
-                    }
-                    Err(_) => {
-                        // The library reads the same bytes and comes to the same end: the body fails, its request is
-                        // answered 400, and nothing that follows is read.
-                        self.state = State::Refused;
-                        return fresh.len();
-                    }
-                },
-                State::Tunnel => return fresh.len(),
-                State::AwaitUpgrade | State::Refused => break,
-            }
-        }
-        at
-    }
-
-    /// The length of the complete head at the start of `bytes`; `None` if there is none to pass (yet).
-    fn judge_head(&mut self, bytes: &[u8]) -> Option<usize> {
-        let blank = blank_lines(bytes);
-        let found = match read_head(bytes.get(blank..).unwrap_or_default()) {
-            Ok(Some(head)) if head.length <= self.limits.head_bytes_max => Ok(Some(head)),
-            Ok(None) if bytes.len() <= self.limits.head_bytes_max => Ok(None),
-            Ok(_) => Err(Refusal::HeadTooLarge),
-            Err(why) => Err(why),
-        };
-        match found {
-            Ok(Some(head)) => {
-                self.heads += 1;
-                self.head_timer = None;
-                if head.upgrade {
-                    self.wire.shared().next_protocol = NextProtocol::Undecided;
-                }
-                self.state = match head.framing {
-                    Framing::Length(length) => after_body(length, head.upgrade),
-                    Framing::Chunked => State::Chunked { chunks: Chunks::default(), upgrade: head.upgrade },
-                };
-                Some(blank + head.length)
-            }
-            Ok(None) => None,
-            Err(why) => {
-                self.refuse(why);
-                None
-            }
-        }
-    }
-
-    /// Judges what is held; what may pass moves to `passed`.
-    fn judge_held(&mut self) {
-        if self.held.is_empty() || self.state == State::AwaitUpgrade || !self.may_be_complete() {
+    /// Heeds what the service decided about an upgrade; until then its decision wakes this task.
+    fn heed_decision(&mut self, cx: &Context<'_>) {
+        if self.judge.state() != State::AwaitUpgrade {
             return;
         }
-        let mut held = std::mem::take(&mut self.held);
-        self.searched = 0;
-        let pass = self.judge(&held);
-        self.passed = held.split_to(pass).freeze();
-        if self.state == State::Refused {
-            self.give_stand_in();
-        } else {
-            self.held = held;
-        }
-    }
-
-    /// A head can only be complete, or too large, if its end is among the bytes that are new.
-    fn may_be_complete(&mut self) -> bool {
-        if self.state != State::Head || self.held.len() > self.limits.head_bytes_max {
-            return true;
-        }
-        let fresh = self.held.get(self.searched.saturating_sub(2)..).unwrap_or_default();
-        let found = memchr::memchr_iter(b'\n', fresh).any(|at| {
-            let rest = fresh.get(at + 1..).unwrap_or_default();
-            rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
-        });
-        self.searched = self.held.len();
-        found
-    }
-
-    fn give_stand_in(&mut self) {
-        if self.wire.shared().refused.is_some() {
-            let mut all = BytesMut::from(self.passed.as_ref());
-            all.extend_from_slice(STAND_IN);
-            self.passed = all.freeze();
-        }
-    }
-
-    fn heed_decision(&mut self, cx: &Context<'_>) {
         let mut shared = self.wire.shared();
-        match shared.next_protocol {
+        match std::mem::take(&mut shared.next_protocol) {
             NextProtocol::Undecided => shared.waker = Some(cx.waker().clone()),
-            NextProtocol::Http => self.state = State::Head,
-            NextProtocol::Tunnel => self.state = State::Tunnel,
+            NextProtocol::Http => self.judge.decide(false),
+            NextProtocol::Tunnel => self.judge.decide(true),
         }
     }
-}
 
-fn after_body(left: u64, upgrade: bool) -> State {
-    match (left, upgrade) {
-        (0, true) => State::AwaitUpgrade,
-        (0, false) => State::Head,
-        (left, upgrade) => State::Body { left, upgrade },
+    fn tell_refusal(&self) {
+        if let Some(refused) = self.judge.refused() {
+            self.wire.shared().refused = Some(refused);
+        }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
+    /// Reads and judges; ready with true at the stream's end.
+    fn poll_fresh(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let before = out.filled().len();
+        if Pin::new(&mut self.stream).poll_read(cx, out)?.is_pending() {
+            ready!(self.poll_head_timer(cx));
+            if self.judge.held() == 0 {
+                return Poll::Ready(Ok(true)); // No request has begun: the connection just ends.
+            }
+            self.judge.refuse(ClientFault::HeadTooSlow);
+        } else {
+            let fresh = out.filled().get(before..).unwrap_or_default();
+            if fresh.is_empty() {
+                return Poll::Ready(Ok(true));
+            }
+            let passes = self.judge.pass(fresh);
+            out.set_filled(before + passes);
+        }
+        if self.judge.state() == State::Refused {
+            self.tell_refusal();
+        }
+        Poll::Ready(Ok(false))
+    }
+
     /// Fires when a head takes too long.
     fn poll_head_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.state != State::Head || (self.held.is_empty() && self.heads > 0) {
+        if !self.judge.awaits_head() {
+            self.head_timer = None;
             return Poll::Pending;
         }
         let limit = self.limits.head_timeout;
-        let timer = self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        timer.as_mut().poll(cx)
+        self.head_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))).as_mut().poll(cx)
     }
 
-    /// Nothing came in time.
-    fn out_of_time(&mut self) {
-        // Where no request has begun the connection just ends.
-        if !self.held.is_empty() {
-            self.refuse(Refusal::HeadTooSlow);
-            self.give_stand_in();
-        }
-    }
-
-    /// Reads into `held`, for the states in which nothing may pass.
+    /// Reads what nothing can be said of yet, to notice a hang-up and to have it at hand once the protocol is decided.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut space = [0; 4096];
-        loop {
-            if self.held.len() >= HELD_MAX {
-                return Poll::Pending; // The decision wakes us.
-            }
+        while self.judge.held() < HELD_MAX {
             let mut buffer = ReadBuf::new(&mut space);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
                 self.eof = true;
                 return Poll::Ready(Ok(()));
             }
-            self.held.extend_from_slice(buffer.filled());
+            self.judge.hold(buffer.filled());
         }
-    }
-
-    fn poll_fresh(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
-        let before = out.filled().len();
-        if Pin::new(&mut self.stream).poll_read(cx, out)?.is_pending() {
-            if self.poll_head_timer(cx).is_ready() {
-                self.out_of_time();
-                return Poll::Ready(Ok(self.passed.is_empty()));
-            }
-            return Poll::Pending;
-        }
-        let fresh = out.filled().get(before..).unwrap_or_default();
-        if fresh.is_empty() {
-            return Poll::Ready(Ok(true));
-        }
-        if self.held.is_empty() {
-            let fresh_len = fresh.len();
-            let pass = self.judge(fresh);
-            if pass < fresh_len && self.state != State::Refused {
-                self.held.extend_from_slice(fresh.get(pass..).unwrap_or_default());
-            }
-            out.set_filled(before + pass);
-            if self.state == State::Refused {
-                self.give_stand_in();
-            }
-        } else {
-            self.held.extend_from_slice(fresh);
-            out.set_filled(before);
-            self.judge_held();
-        }
-        Poll::Ready(Ok(false))
+        Poll::Pending // The decision wakes us.
     }
 
     /// Writes the interim responses, where nothing of a final one is in the way.
@@ -320,26 +172,24 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
 
     /// Writing has stalled: how long may it?
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if let Some(limit) = self.wire.stall_limit() {
-            let timer = self.stall_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-            ready!(timer.as_mut().poll(cx));
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")));
-        }
-        Poll::Pending
+        let Some(limit) = self.wire.stall_limit() else { return Poll::Pending };
+        ready!(self.stall_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))).as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (timer, left) =
-            self.linger_timer.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), LINGER_BYTES_MAX));
+        let linger = self.linger.get_or_insert_with(|| Linger {
+            timer: Box::pin(tokio::time::sleep(LINGER)),
+            bytes_left: LINGER_BYTES_MAX,
+        });
         let mut space = [0; 8192];
-        while *left > 0 {
-            if timer.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
+        while linger.bytes_left > 0 && linger.timer.as_mut().poll(cx).is_pending() {
             let mut buffer = ReadBuf::new(&mut space);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => *left = left.saturating_sub(buffer.filled().len()),
-                Ok(()) | Err(_) => return Poll::Ready(()),
+                Ok(()) if !buffer.filled().is_empty() => {
+                    linger.bytes_left = linger.bytes_left.saturating_sub(buffer.filled().len());
+                }
+                Ok(()) | Err(_) => break,
             }
         }
         Poll::Ready(())
@@ -349,29 +199,25 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
 impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncRead for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.state != State::Tunnel
+        if this.judge.state() != State::Tunnel
             && let Poll::Ready(written) = this.poll_interim(cx)
         {
             written?;
         }
         let before = out.filled().len();
         loop {
-            if this.state == State::AwaitUpgrade {
-                this.heed_decision(cx);
-            }
-            if this.passed.is_empty() {
-                this.judge_held();
-            }
-            if !this.passed.is_empty() {
-                let length = this.passed.len().min(out.remaining());
-                out.put_slice(&this.passed.split_to(length));
+            this.heed_decision(cx);
+            let passed = this.judge.take(out.remaining());
+            if !passed.is_empty() {
+                this.tell_refusal();
+                out.put_slice(&passed);
                 return Poll::Ready(Ok(()));
             }
-            match this.state {
-                State::Tunnel if this.held.is_empty() => {
+            match this.judge.state() {
+                State::Tunnel if this.judge.held() == 0 => {
                     return Pin::new(&mut this.stream).poll_read(cx, out);
                 }
-                State::Refused => return Poll::Pending, // Whatever else the client sent stays unread; the answer ends the connection.
+                State::Refused => return Poll::Pending, // The answer ends the connection; the rest stays unread.
                 State::AwaitUpgrade if this.eof => return Poll::Ready(Ok(())),
                 State::AwaitUpgrade => ready!(this.poll_hold(cx))?,
                 State::Head | State::Body { .. } | State::Chunked { .. } | State::Tunnel => {
@@ -425,13 +271,12 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.wire.shared().reset_at_end {
-            this.stream.reset_on_close();
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(())); // Dropping it sends the reset.
         }
-        if this.linger_timer.is_none() {
+        if this.linger.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         }
-        if matches!(this.state, State::Head | State::Tunnel) && this.held.is_empty() {
+        if this.judge.at_boundary() {
             return Poll::Ready(Ok(()));
         }
         this.poll_linger(cx).map(Ok)

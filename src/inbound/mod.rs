@@ -7,5 +7,6 @@
 pub mod connection;
 pub mod framing;
 pub mod guard;
+mod judge;
 pub mod listen;
 pub mod tls;

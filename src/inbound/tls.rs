@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::guard::Resettable;
 use crate::config::ServerTls;
 
 /// Shakes hands with clients.
@@ -47,6 +48,12 @@ impl Acceptor {
         let stream = TlsAcceptor::from(self.config.load_full()).accept(stream).await?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((stream, http2))
+    }
+}
+
+impl Resettable for TlsStream<TcpStream> {
+    fn reset_on_close(&self) {
+        self.get_ref().0.reset_on_close();
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request in flight: what came, which plan applies, until when.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use http::header::{CONTENT_TYPE, EXPECT, UPGRADE};
@@ -15,6 +16,9 @@ use crate::policy::verdict::Repeatable;
 use crate::route::Plan;
 use crate::upstream::upload::{Upload, UploadBody};
 use crate::upstream::{OnInterim, Outgoing};
+
+/// Interim responses that are passed on; an upstream that sends more of them is not heard to its end.
+const INTERIMS_MAX: u32 = 32;
 
 /// A request with all that its attempts need.
 #[derive(Debug)]
@@ -94,9 +98,12 @@ impl Exchange {
         if wire.is_none() && upload.is_none() {
             return None;
         }
+        let sent = AtomicU32::new(0);
         Some(Arc::new(move |status, headers| match (status.as_u16(), &upload, &wire) {
             (100, Some(upload), _) => upload.proceed(),
-            (102..=199, _, Some(wire)) => wire.send_interim(&interim(status, headers)),
+            (102..=199, _, Some(wire)) if sent.fetch_add(1, Ordering::Relaxed) < INTERIMS_MAX => {
+                wire.send_interim(&interim(status, headers));
+            }
             _ => {}
         }))
     }

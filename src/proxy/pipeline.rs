@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
-use http::{Request, Response, Version, request};
+use http::{HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -33,7 +33,7 @@ use crate::upstream::{Fault, Reply};
 #[derive(Debug)]
 pub struct Proxy {
     /// The routes in force; a reload swaps them whole.
-    pub table: ArcSwap<Table>,
+    pub table: Arc<ArcSwap<Table>>,
     /// `[server]` as in force.
     pub server: ArcSwap<config::Server>,
     /// The bound over all that is retained.
@@ -46,6 +46,7 @@ impl Proxy {
     /// Answers one request. The answer's body ends the exchange; dropping the future or the body cancels it upstream.
     pub async fn handle(&self, request: Request<Incoming>, client: &Client) -> Response<Body> {
         let id = RequestId::new();
+        let asked_to_switch = request.headers().contains_key(UPGRADE);
         let mut answer = match self.open(id.clone(), request, client) {
             Ok(mut exchange) => match self.deliver(&mut exchange).await {
                 Ok(reply) => respond::relay(exchange, reply),
@@ -53,7 +54,7 @@ impl Proxy {
             },
             Err(failure) => self.refuse(&id, &failure),
         };
-        self.finish_head(&mut answer, client);
+        self.finish_head(&mut answer, client, asked_to_switch);
         answer
     }
 
@@ -69,15 +70,17 @@ impl Proxy {
         answer
     }
 
-    fn finish_head(&self, answer: &mut Response<Body>, client: &Client) {
-        let switched = answer.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-        if let Some(wire) = &client.wire
-            && !switched
-        {
+    /// What the client's connection has to know beside the answer.
+    fn finish_head(&self, answer: &mut Response<Body>, client: &Client, asked_to_switch: bool) {
+        let Some(wire) = &client.wire else { return };
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return;
+        }
+        if asked_to_switch {
             wire.stays_http();
-            if self.drain.phase() != Phase::Serving {
-                answer.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("close"));
-            }
+        }
+        if self.drain.phase() != Phase::Serving {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
 
@@ -89,7 +92,7 @@ impl Proxy {
         let switch = switch_of(&request);
         let (mut head, body) = request.into_parts();
         let host = head.uri.authority().map(|authority| authority.as_str().to_owned());
-        if let Some(host) = host.as_deref().and_then(|host| http::HeaderValue::try_from(host).ok()) {
+        if let Some(host) = host.as_deref().and_then(|host| HeaderValue::try_from(host).ok()) {
             head.headers.insert(HOST, host); // A target in absolute form beats the field (RFC 9112 section 3.2.2).
         }
         let path = target::resolve(head.uri.path());

@@ -124,6 +124,15 @@ pub struct Trace {
 }
 
 impl Profile {
+    /// As the config words it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Development => "development",
+            Self::Testing => "testing",
+        }
+    }
+
     /// Whether logs are text rather than JSON when nobody says which.
     pub fn logs_as_text(self) -> bool {
         self == Self::Development

@@ -1,7 +1,6 @@
 //! `[upstream.NAME]`: one external service and its policies.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -249,12 +248,24 @@ impl JsonSchema for IdempotencyHeader {
     }
 }
 
-impl fmt::Display for Preset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Preset {
+    /// As the config words it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Ai => "ai",
             Self::Messaging => "messaging",
             Self::Internal => "internal",
-        })
+        }
+    }
+}
+
+impl Upstream {
+    /// The dialect in force: its own word, or what `auto` comes to.
+    pub fn spoken(&self) -> &str {
+        match (self.dialect.as_str(), self.preset) {
+            ("auto", Preset::Ai) => "openai",
+            ("auto", _) => "generic",
+            (named, _) => named,
+        }
     }
 }

@@ -1,0 +1,137 @@
+//! What the contract names but this version does not do yet: refused when a user sets it, marked in the schema.
+//!
+//! Building a policy means deleting its lines here.
+
+use super::model::{Config, Upstream};
+use super::problem::{Kind, Problem};
+use super::tree::{Node, Step, Value};
+
+/// A key that is not built yet.
+pub(super) struct Unbuilt {
+    /// Its path; `*` stands for any name or number.
+    pub(super) path: &'static str,
+    /// The values of it that are built all the same.
+    pub(super) but: &'static [&'static str],
+    /// What it will do.
+    pub(super) what: &'static str,
+}
+
+const fn key(path: &'static str, what: &'static str) -> Unbuilt {
+    Unbuilt { path, but: &[], what }
+}
+
+/// All of them. A table stands for everything in it.
+pub(super) const UNBUILT: &[Unbuilt] = &[
+    key("dead_letter", "keeping writes"),
+    key("notify", "webhooks"),
+    key("dialect", "dialects of one's own"),
+    key("trace", "traces"),
+    Unbuilt { path: "upstream.*.dialect", but: &["auto", "generic"], what: "this dialect" },
+    key("upstream.*.criticality", "degradation"),
+    key("upstream.*.shed_at", "degradation"),
+    key("upstream.*.proxy", "an egress proxy"),
+    key("upstream.*.stream", "event streams' own limits"),
+    key("upstream.*.retry.max_attempts", "retries"),
+    key("upstream.*.retry.on", "retries"),
+    key("upstream.*.retry.retry_after", "retries"),
+    key("upstream.*.retry.backoff", "retries"),
+    key("upstream.*.retry.budget", "retries"),
+    key("upstream.*.breaker", "the breaker"),
+    key("upstream.*.concurrency", "the bulkhead"),
+    key("upstream.*.throttle", "heeding told waits"),
+    key("upstream.*.rate_limit", "rate limits"),
+    key("upstream.*.health", "active checks"),
+    key("upstream.*.fallback", "fallbacks"),
+    key("upstream.*.dead_letter", "keeping writes"),
+    key("route.*.shed_at", "degradation"),
+    key("route.*.stream", "event streams' own limits"),
+    key("route.*.retry.max_attempts", "retries"),
+    key("route.*.retry.on", "retries"),
+    key("route.*.retry.retry_after", "retries"),
+    key("route.*.retry.backoff", "retries"),
+    key("route.*.breaker", "the breaker"),
+    key("route.*.rate_limit", "rate limits"),
+    key("route.*.fallback", "fallbacks"),
+    key("route.*.dead_letter", "keeping writes"),
+];
+
+/// A problem for each key of the user's that is not built yet.
+pub(super) fn refuse(tree: &Node) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for unbuilt in UNBUILT {
+        let pattern: Vec<&str> = unbuilt.path.split('.').collect();
+        find(tree, tree, &pattern, &mut Vec::new(), &mut |path, node| {
+            let built = node.text().is_some_and(|text| unbuilt.but.contains(&text));
+            if !built {
+                let message = format!("not built yet: {} will come with a later version", unbuilt.what);
+                let mut problem = Problem::new(tree.name_of(path), message).at(node.origin.key_place(), "");
+                problem.kind = Kind::NotBuilt;
+                problems.push(problem.help("take this key out"));
+            }
+        });
+    }
+    problems
+}
+
+/// The policies that presets and profiles ask for and that are not built yet, one line an upstream.
+pub fn unbuilt_in_force(config: &Config) -> Vec<String> {
+    let lines = config.upstream.iter().filter_map(|(name, upstream)| {
+        let asked = asked_for(upstream);
+        (!asked.is_empty())
+            .then(|| format!("upstream.{name} (preset {}): {}", upstream.preset.as_str(), asked.join(", ")))
+    });
+    lines.collect()
+}
+
+fn asked_for(upstream: &Upstream) -> Vec<&'static str> {
+    use super::model::{Mode, Preset};
+    let policies = [
+        ("upstream.*.retry.max_attempts", "retry", upstream.retry.max_attempts > 1),
+        ("upstream.*.breaker", "breaker", upstream.breaker.enabled),
+        ("upstream.*.stream", "stream.first_content", upstream.stream.first_content.is_some()),
+        ("upstream.*.dead_letter", "dead_letter", upstream.dead_letter.mode != Mode::Off),
+    ];
+    // The plain defaults ask for a breaker and retries too; only a preset is somebody's choice.
+    let chosen = upstream.preset != Preset::Internal;
+    let unbuilt = |path: &str| UNBUILT.iter().any(|unbuilt| unbuilt.path == path);
+    policies
+        .into_iter()
+        .filter(|(path, _, asked)| chosen && *asked && unbuilt(path))
+        .map(|(_, name, _)| name)
+        .collect()
+}
+
+/// Whether one step of a pattern fits a key.
+pub(super) fn matches(want: &str, have: &str) -> bool {
+    want == "*" || want == have
+}
+
+fn find(
+    root: &Node,
+    node: &Node,
+    pattern: &[&str],
+    path: &mut Vec<Step>,
+    found: &mut dyn FnMut(&[Step], &Node),
+) {
+    let Some((want, rest)) = pattern.split_first() else {
+        return found(path, node);
+    };
+    let mut down = |step: Step, child: &Node| {
+        path.push(step);
+        find(root, child, rest, path, found);
+        path.pop();
+    };
+    match &node.value {
+        Value::Table(table) => {
+            for (key, child) in table.iter().filter(|(key, _)| matches(want, key)) {
+                down(Step::Key(key.clone()), child);
+            }
+        }
+        Value::Array(items) if *want == "*" => {
+            for (number, item) in items.iter().enumerate() {
+                down(Step::Item(number), &item.node);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,110 @@
+//! `[[route]]`: each leads somewhere, and no two are the same.
+
+use super::admin::suggestion;
+use super::{Check, below, upstream};
+use crate::config::model::{Config, Route};
+use crate::config::tree::{Step, steps};
+
+pub(super) fn check(config: &Config, check: &mut Check<'_>) {
+    let names: Vec<&str> = config.upstream.keys().map(String::as_str).collect();
+    for (number, route) in config.route.iter().enumerate() {
+        let at = steps!["route", number];
+        if !names.contains(&route.upstream.as_str()) && !check.was_taken(&steps!["upstream", &route.upstream])
+        {
+            check.wrong(
+                below(&at, "upstream"),
+                "no upstream has this name",
+                suggestion(&route.upstream, &names),
+            );
+        }
+        path_of(&at, check);
+        host_of(route, &at, check);
+        duplicates(config, number, route, check);
+        upstream::timeouts(&route.plan.timeout, &below(&at, "timeout"), check);
+        upstream::retries(&route.plan.retry, &below(&at, "retry"), check);
+        upstream::breaker(&route.plan.breaker, &below(&at, "breaker"), check);
+    }
+    for name in &names {
+        let used = config.route.iter().any(|route| route.upstream == *name);
+        let spare = config
+            .upstream
+            .values()
+            .flat_map(|upstream| &upstream.fallback)
+            .any(|fallback| fallback.leads_to(name));
+        if !used && !spare {
+            check.warn(
+                steps!["upstream", *name],
+                "no route leads here",
+                "set its `route`, or add a [[route]] with this upstream",
+            );
+        }
+    }
+}
+
+fn path_of(at: &[Step], check: &mut Check<'_>) {
+    let here = below(at, "path");
+    let Some(path) = check.tree.at(&here).and_then(|node| node.text()) else {
+        return;
+    };
+    let complaint = if !path.starts_with('/') {
+        "must start with a slash"
+    } else if path.contains(['?', '#']) || path.chars().any(|letter| letter.is_control() || letter == ' ') {
+        "must be a path alone: no query, fragment, space or control character"
+    } else if path.split('/').any(|segment| matches!(segment, "." | "..")) || path.contains("//") {
+        "must not have empty, \".\" or \"..\" segments: they are resolved before a route is chosen"
+    } else if path.contains(['*', '{']) {
+        "is a prefix in whole segments: it has no wildcards"
+    } else {
+        return;
+    };
+    check.wrong(here, complaint, "such as \"/openai\"");
+}
+
+fn host_of(route: &Route, at: &[Step], check: &mut Check<'_>) {
+    let Some(host) = &route.host else { return };
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_address = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
+    if host.len() > 253 || !(is_address || host.bytes().all(good)) {
+        check.wrong(
+            below(at, "host"),
+            "must be a host name alone: no scheme, port, path or wildcard",
+            "such as \"api.local\"",
+        );
+    }
+}
+
+fn duplicates(config: &Config, number: usize, route: &Route, check: &mut Check<'_>) {
+    for (before, other) in config.route.iter().enumerate().take(number) {
+        let here = steps!["route", number];
+        if same_requests(route, other) {
+            let other_name = check.tree.name_of(&steps!["route", before]);
+            let message = format!("takes the same requests as {other_name}");
+            check.contradiction(below(&here, "path"), steps!["route", before, "path"], message);
+        } else if route.name == other.name
+            && written_name(&here, check)
+            && written_name(&steps!["route", before], check)
+        {
+            check.contradiction(
+                below(&here, "name"),
+                steps!["route", before, "name"],
+                "is the name of another route",
+            );
+        }
+    }
+}
+
+fn same_requests(one: &Route, other: &Route) -> bool {
+    let methods = match (one.methods.is_empty(), other.methods.is_empty()) {
+        (true, true) => true,
+        (false, false) => one.methods.iter().any(|method| other.methods.contains(method)),
+        _ => false,
+    };
+    methods && one.host == other.host && one.path == other.path
+}
+
+fn written_name(at: &[Step], check: &Check<'_>) -> bool {
+    check.tree.at(&below(at, "name")).is_some_and(|node| node.is_users())
+}

@@ -1,0 +1,10 @@
+//! What a config may say, and what is said about a bad one.
+
+mod broken;
+mod examples;
+mod files;
+mod precedence;
+mod problems;
+mod reload;
+mod schema;
+mod secrets;
