@@ -161,7 +161,7 @@ impl<'de> Deserializer<'de> for &'de Node {
             Value::Text(text) => visitor.visit_enum(Word(text.as_str())),
             _ => self
                 .deserialize_any(ExpectsWord)
-                .and_then(|never: Never| match never {}),
+                .map(|never: Never| match never {}),
         }
     }
 

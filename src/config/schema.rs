@@ -69,7 +69,7 @@ fn apply(schema: &mut Json, defaults: &Node) {
         };
         match &node.value {
             Value::Table(inner) if property.get("properties").is_some() || inner.is_empty() => {
-                apply(property, node)
+                apply(property, node);
             }
             _ => {
                 if let Some(property) = property.as_object_mut() {
