@@ -218,7 +218,7 @@ fn http1_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<
     join_cookies(request.headers_mut());
     if let Some(on_interim) = outgoing.on_interim {
         hyper::ext::on_informational(&mut request, move |interim| {
-            on_interim(interim.status(), interim.headers())
+            on_interim(interim.status(), interim.headers());
         });
     }
     Ok(request)
