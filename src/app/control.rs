@@ -32,7 +32,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 pub(super) struct Control {
     pub config: Config,
-    pub files: Vec<PathBuf>,
+    pub watcher: Watcher,
     pub path: PathBuf,
     pub admin: Arc<Admin>,
     pub door: Arc<Door>,
@@ -100,7 +100,6 @@ impl Control {
         mut reloads: mpsc::Receiver<ReloadRequest>,
         resolver: &Arc<Resolver>,
     ) -> &'static str {
-        let mut watcher = Watcher::new(self.files.clone());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut phase = self.admin.drain.watch();
@@ -111,32 +110,22 @@ impl Control {
                 _ = signals.interrupt.recv() => return "SIGINT",
                 _ = signals.hangup.recv() => "signal",
                 Some(request) = reloads.recv() => {
-                    let reloaded = self.reload("api", resolver, &mut watcher);
+                    let reloaded = self.reload("api", resolver);
                     // Whoever asked may have hung up since; the reload stands.
                     drop(request.answer.send(reloaded));
                     continue;
                 }
-                _ = look.tick() => if watcher.changed() { "file" } else { continue },
+                _ = look.tick() => if self.watcher.changed() { "file" } else { continue },
             };
             // The problems are in the log and in the metric.
-            drop(self.reload(cause, resolver, &mut watcher));
+            drop(self.reload(cause, resolver));
         }
     }
 
     /// Reads the config again and swaps it in, whole or not at all.
-    fn reload(
-        &mut self,
-        cause: &'static str,
-        resolver: &Arc<Resolver>,
-        watcher: &mut Watcher,
-    ) -> Result<(), Vec<Problem>> {
-        // Looked at before they are read: an edit in between is seen at the next look.
-        let known = self.files.clone();
-        *watcher = Watcher::new(known.clone());
+    fn reload(&mut self, cause: &'static str, resolver: &Arc<Resolver>) -> Result<(), Vec<Problem>> {
+        self.watcher.changed(); // What is read now is known; an edit from here on is seen at the next look.
         let reloaded = self.try_reload(resolver);
-        if self.files != known {
-            *watcher = Watcher::new(self.files.clone());
-        }
         let text = reloaded
             .as_ref()
             .err()
@@ -174,7 +163,7 @@ impl Control {
         proxy.server.store(Arc::new(loaded.config.server.clone()));
         proxy.table.store(table);
         self.admin.settings.store(Arc::new(loaded.config.admin.clone()));
-        self.files = loaded.files;
+        self.watcher.follow(loaded.files);
         self.config = loaded.config;
         Ok(())
     }

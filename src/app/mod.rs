@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::Admin;
 use crate::clock;
+use crate::config::watch::Watcher;
 use crate::config::{self, Loaded};
 use crate::drain::{Drain, Phase};
 use crate::inbound::listen::{Door, bind};
@@ -47,7 +48,7 @@ pub enum Error {
 /// Everything that runs, before it does.
 pub struct App {
     config: config::Config,
-    files: Vec<PathBuf>,
+    watcher: Watcher,
     path: PathBuf,
     proxy: Arc<Proxy>,
     admin: Arc<Admin>,
@@ -66,12 +67,19 @@ struct Sockets {
 }
 
 impl App {
-    /// Builds every part and binds every socket; nothing runs yet, but clients may already connect.
+    /// Builds every part and binds every socket; nothing runs yet, but clients may already connect. `watcher` has watched
+    /// the config's path since before it was read.
     ///
     /// # Errors
     /// An address that cannot be listened on, or a file that cannot be used.
-    pub fn new(loaded: Loaded, path: PathBuf, logging: Arc<Logging>) -> Result<Self, Error> {
+    pub fn new(
+        loaded: Loaded,
+        path: PathBuf,
+        mut watcher: Watcher,
+        logging: Arc<Logging>,
+    ) -> Result<Self, Error> {
         let Loaded { config, warnings, files, .. } = loaded;
+        watcher.follow(files);
         for warning in &warnings {
             emit(&ConfigWarning { problem: &warning.to_string() });
         }
@@ -115,7 +123,7 @@ impl App {
             reload,
         });
         let admin_tls = acceptor(&config.admin.tls, ALPN_ADMIN).map_err(Error::Config)?.map(Arc::new);
-        Ok(Self { config, files, path, proxy, admin, door, admin_tls, sockets, reloads, serving })
+        Ok(Self { config, watcher, path, proxy, admin, door, admin_tls, sockets, reloads, serving })
     }
 
     /// Where requests are taken; with port 0 in the config the port that the system chose.
@@ -146,7 +154,7 @@ impl App {
         let workers = worker::start(self.sockets.server, &self.door, &admin, self.serving)?;
         let control = control::Control {
             config: self.config,
-            files: self.files,
+            watcher: self.watcher,
             path: self.path,
             admin: Arc::clone(&admin),
             door: self.door,

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod defaults;
+mod demo;
 mod run;
 pub mod schema;
 
@@ -29,13 +30,14 @@ struct Log {
     #[arg(long, global = true, value_enum)]
     log_format: Option<Format>,
     /// A level, or a filter such as info,hyper=warn
-    #[arg(long, global = true, env = "RUST_LOG", default_value = "info")]
+    #[arg(long, global = true, env = "RUST_LOG", default_value = DEFAULT_LEVEL)]
     log_level: String,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Demo(demo::Args),
     Check(check::Args),
     Defaults(defaults::Args),
     Schema(schema::Args),
@@ -49,6 +51,8 @@ pub struct Source {
     pub config: PathBuf,
 }
 
+const DEFAULT_LEVEL: &str = "info";
+
 /// Exit codes: runtime failure, bad arguments or config.
 const RUNTIME_FAILURE: u8 = 1;
 const BAD_CONFIG: u8 = 2;
@@ -59,6 +63,7 @@ impl Cli {
     pub fn execute(&self) -> ExitCode {
         match &self.command {
             Command::Run(args) => run::run(args, &self.log),
+            Command::Demo(args) => demo::run(args, &self.log),
             Command::Check(args) => check::run(args),
             Command::Defaults(args) => defaults::run(args),
             Command::Schema(args) => schema::run(args),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::check::say_error;
 use super::{BAD_CONFIG, Log, RUNTIME_FAILURE, Source};
 use crate::app::{App, Error};
-use crate::config;
+use crate::config::{self, watch::Watcher};
 use crate::telemetry::logging::{Format, Logging};
 
 /// Runs the proxy until it is told to end.
@@ -20,6 +20,7 @@ pub(super) struct Args {
 /// 0 after a drain, 1 if it cannot run, 2 if its config is wrong.
 pub(super) fn run(args: &Args, log: &Log) -> ExitCode {
     let path = &args.source.config;
+    let watcher = Watcher::new([path.clone()]);
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -35,7 +36,7 @@ pub(super) fn run(args: &Args, log: &Log) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let Err(error) = App::new(loaded, path.clone(), Arc::clone(&logging)).and_then(App::run) else {
+    let Err(error) = App::new(loaded, path.clone(), watcher, Arc::clone(&logging)).and_then(App::run) else {
         return ExitCode::SUCCESS;
     };
     tracing::error!(%error, "cannot run");

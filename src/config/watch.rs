@@ -25,6 +25,20 @@ impl Watcher {
         Self { files: files.collect() }
     }
 
+    /// Watches these instead: those that were watched already, from the state on that they were known in. So what is
+    /// watched before it is read, and told of in full only by reading it, is never left unwatched in between.
+    pub fn follow(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        let mut known = std::mem::take(&mut self.files);
+        let kept = files.into_iter().map(|path| {
+            let at = known.iter().position(|(watched, _)| *watched == path);
+            at.map(|at| known.swap_remove(at)).unwrap_or_else(|| {
+                let seen = Seen::of(&path);
+                (path, seen)
+            })
+        });
+        self.files = kept.collect();
+    }
+
     /// Whether any content has changed since the last call; each change is told once.
     pub fn changed(&mut self) -> bool {
         let mut changed = false;
