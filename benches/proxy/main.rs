@@ -18,8 +18,8 @@ use load::Figures;
 use subject::Subject;
 
 const CONNECTIONS: usize = 64;
-const SLICE: Duration = Duration::from_millis(700);
-const ROUNDS: usize = 5;
+const SLICE: Duration = Duration::from_millis(250);
+const ROUNDS: usize = 13;
 
 /// Fender may cost so much more CPU than the plain forwarder.
 const RATIO_MAX: f64 = 1.05;
