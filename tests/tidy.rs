@@ -28,7 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const EVERYTHING: &[&str] = &["*"];
 
 /// Everyone may import these; they import only one another.
-const LEAVES: &[&str] = &["clock", "drain", "ready", "units"];
+const LEAVES: &[&str] = &["clock", "drain", "memory", "ready", "units"];
 
 /// Of the leaves the policies may know only the units: time and waiting come to them as arguments.
 const LEAVES_OF_POLICY: &[&str] = &["units"];
