@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Monotonic now; virtual where a test has paused time.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

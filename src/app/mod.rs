@@ -156,7 +156,7 @@ impl App {
         let letters_pending = 0; // There is no store yet.
         let cut = control.run(self.sockets.admin, self.sockets.public, self.reloads)?;
         proxy.drain.advance(Phase::Cut);
-        worker::join(workers);
+        worker::join(&workers);
         emit(&events::DrainEnded { cut, letters_pending });
         access::close();
         admin.logging.close();

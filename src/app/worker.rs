@@ -92,7 +92,8 @@ async fn housekeeping(admin: Arc<Admin>, worker: usize) {
 }
 
 /// Waits for the workers to end, but not for ever: the process ends in any case.
-pub(super) fn join(threads: Vec<JoinHandle<()>>) {
+#[expect(clippy::disallowed_methods, reason = "the last thread of a process that ends has nobody to hold up")]
+pub(super) fn join(threads: &[JoinHandle<()>]) {
     let step = Duration::from_millis(2);
     let mut waited = Duration::ZERO;
     while waited < JOIN_MAX && !threads.iter().all(JoinHandle::is_finished) {

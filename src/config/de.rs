@@ -147,7 +147,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     ) -> Result<V::Value, Boxed> {
         match &self.value {
             Value::Text(text) => visitor.visit_enum(Word(text.as_str())),
-            _ => self.deserialize_any(ExpectsWord).and_then(|never: Never| match never {}),
+            _ => self.deserialize_any(ExpectsWord).map(|never: Never| match never {}),
         }
     }
 

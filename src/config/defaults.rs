@@ -29,7 +29,7 @@ pub(super) struct Defaults {
 impl Defaults {
     /// Reads the file that is compiled in.
     pub(super) fn read() -> Self {
-        let (mut root, problems) = parse("defaults.toml", PathBuf::new(), TEXT.to_owned(), Layer::Defaults);
+        let (mut root, problems) = parse("defaults.toml", PathBuf::new(), TEXT, Layer::Defaults);
         debug_assert!(problems.is_empty(), "the defaults are TOML");
         let presets = take(&mut root, "presets");
         let profiles = take(&mut root, "profiles");

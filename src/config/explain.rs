@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::load::Loaded;
 use super::resolve::OVERRIDABLE;
-use super::tree::{Node, Step};
+use super::tree::{Label, Node, Step};
 
 impl Loaded {
     /// One line a key: `key = value   # who`; then what each route sets over it. `None` if there is no such upstream.
@@ -20,7 +20,9 @@ impl Loaded {
             .collect();
         let routes = self.tree.key("route").map(Node::items).unwrap_or_default();
         for (number, item) in routes.iter().enumerate() {
-            if item.node.key("upstream").and_then(Node::text) == Some(upstream) {
+            // A shorthand says nothing that its upstream's lines do not.
+            let is_table = matches!(item.label, Label::Index(_));
+            if is_table && item.node.key("upstream").and_then(Node::text) == Some(upstream) {
                 lines.extend(self.route_lines(number, &item.node, node));
             }
         }

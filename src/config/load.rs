@@ -140,7 +140,7 @@ fn merged(written: Vec<Written>, defaults: &Defaults) -> (Node, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut whole: Option<Node> = None;
     for one in written {
-        let (tree, syntax) = parse(&one.name, one.folder, one.text, Layer::User);
+        let (tree, syntax) = parse(&one.name, one.folder, &one.text, Layer::User);
         problems.extend(syntax);
         match &mut whole {
             Some(whole) => resolve::join(whole, tree, &mut Vec::<Step>::new(), &mut problems),

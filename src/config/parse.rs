@@ -14,15 +14,16 @@ use super::source::{Place, Source};
 use super::tree::{Item, Label, Layer, Node, Origin, Table, Text, Value};
 
 /// The tree of one file, and what is wrong with its syntax.
-pub(super) fn parse(name: &str, folder: PathBuf, text: String, layer: Layer) -> (Node, Vec<Problem>) {
-    let (table, errors) = DeTable::parse_recoverable(&text);
-    let hidden = mask::hidden_in(&text, table.get_ref(), !errors.is_empty());
+pub(super) fn parse(name: &str, folder: PathBuf, text: &str, layer: Layer) -> (Node, Vec<Problem>) {
+    let (table, mut errors) = DeTable::parse_recoverable(text);
+    errors.sort_by_key(|error| error.span().unwrap_or(0..0).start);
+    let hidden = mask::hidden_in(text, table.get_ref(), !errors.is_empty());
     let whole = table.span();
-    let source = Arc::new(Source { name: name.to_owned(), folder, text: text.clone(), hidden });
+    let source = Arc::new(Source { name: name.to_owned(), folder, text: text.to_owned(), hidden });
     let mut problems: Vec<Problem> = Vec::new();
     let mut line_end = 0;
     for error in &errors {
-        let span = within(&text, error.span().unwrap_or(0..0));
+        let span = within(text, error.span().unwrap_or(0..0));
         // The parser goes on after an error and often stumbles again on the same line.
         if !problems.is_empty() && span.start <= line_end {
             continue;

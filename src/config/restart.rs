@@ -8,7 +8,7 @@ use super::tree::Step;
 impl Config {
     /// The keys of `new` that this running config cannot take over without a restart.
     pub fn needs_restart(&self, new: &Self) -> Vec<Problem> {
-        changed(self, new).map(|key| problem(key)).collect()
+        changed(self, new).map(problem).collect()
     }
 }
 

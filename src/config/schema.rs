@@ -59,7 +59,7 @@ fn apply(schema: &mut Json, defaults: &Node) {
         };
         match &node.value {
             Value::Table(inner) if property.get("properties").is_some() || inner.is_empty() => {
-                apply(property, node)
+                apply(property, node);
             }
             _ => {
                 if let Some(property) = property.as_object_mut() {
@@ -119,10 +119,10 @@ fn routes(root: &mut Json, defaults: &Defaults) {
         };
         match key {
             "rate_limit" => {
-                part.get_mut("items").into_iter().for_each(|items| apply(items, &defaults.rate_limit))
+                part.get_mut("items").into_iter().for_each(|items| apply(items, &defaults.rate_limit));
             }
             "fallback" => {
-                part.get_mut("items").into_iter().for_each(|items| apply(items, &defaults.fallback))
+                part.get_mut("items").into_iter().for_each(|items| apply(items, &defaults.fallback));
             }
             _ => optional(part),
         }

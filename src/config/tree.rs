@@ -15,7 +15,7 @@ use super::source::{Place, Source};
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) origin: Origin,
-    pub(super) below: Option<Box<Node>>,
+    pub(super) below: Option<Box<Self>>,
 }
 
 /// What a config file can hold.
@@ -259,7 +259,7 @@ impl From<usize> for Step {
 /// A path through the tree, of keys and numbers.
 macro_rules! steps {
     ($($step:expr),* $(,)?) => {
-        vec![$($crate::config::tree::Step::from($step)),*]
+        Vec::<$crate::config::tree::Step>::from([$($crate::config::tree::Step::from($step)),*])
     };
 }
 pub(super) use steps;

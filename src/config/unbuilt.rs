@@ -60,7 +60,7 @@ pub(super) fn refuse(tree: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
     for unbuilt in UNBUILT {
         let pattern: Vec<&str> = unbuilt.path.split('.').collect();
-        find(tree, tree, &pattern, &mut Vec::new(), &mut |path, node| {
+        find(tree, &pattern, &mut Vec::new(), &mut |path, node| {
             let built = node.text().is_some_and(|text| unbuilt.but.contains(&text));
             if !built {
                 let message = format!("not built yet: {} will come with a later version", unbuilt.what);
@@ -106,19 +106,13 @@ pub(super) fn matches(want: &str, have: &str) -> bool {
     want == "*" || want == have
 }
 
-fn find(
-    root: &Node,
-    node: &Node,
-    pattern: &[&str],
-    path: &mut Vec<Step>,
-    found: &mut dyn FnMut(&[Step], &Node),
-) {
+fn find(node: &Node, pattern: &[&str], path: &mut Vec<Step>, found: &mut dyn FnMut(&[Step], &Node)) {
     let Some((want, rest)) = pattern.split_first() else {
         return found(path, node);
     };
     let mut down = |step: Step, child: &Node| {
         path.push(step);
-        find(root, child, rest, path, found);
+        find(child, rest, path, found);
         path.pop();
     };
     match &node.value {

@@ -64,7 +64,7 @@ pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usi
     match &door.tls {
         None => http(stream, connection(false), limits, false).await,
         Some(tls) => match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
-            Ok(Ok((stream, http2))) => http(stream, connection(true), limits, http2).await,
+            Ok(Ok((stream, http2))) => Box::pin(http(stream, connection(true), limits, http2)).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         },
@@ -87,7 +87,8 @@ where
     let http2 =
         if http2 { Ok(Ok(true)) } else { tokio::time::timeout(limits.head_timeout, prior_knowledge).await };
     match http2 {
-        Ok(Ok(true)) => serve_http2(Rewound { stream, read_ahead }, connection, limits).await,
+        // Boxed: HTTP/1.1 connections, of which there are many, need not be as large.
+        Ok(Ok(true)) => Box::pin(serve_http2(Rewound { stream, read_ahead }, connection, limits)).await,
         Ok(Ok(false)) => {
             let (guard, wire) = Guard::new(stream, read_ahead, limits);
             connection.client.wire = Some(wire);

@@ -250,9 +250,9 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
         this.flushed = false;
         match Pin::new(&mut this.stream).poll_write_vectored(cx, slices) {
             Poll::Pending => this.poll_stall(cx),
-            ready => {
+            Poll::Ready(written) => {
                 this.stall_timer = None;
-                ready
+                Poll::Ready(written)
             }
         }
     }

@@ -81,7 +81,7 @@ impl JsonSchema for Trigger {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "anyOf": [
-                {"enum": Trigger::WORDS},
+                {"enum": Self::WORDS},
                 {"type": "integer", "minimum": 100, "maximum": 599},
             ]
         })

@@ -55,6 +55,16 @@ impl Exchange {
         self.upload.as_ref().is_none_or(Upload::replayable)
     }
 
+    /// No further attempt will be made: the body need not be kept any longer.
+    pub fn commit(&self) {
+        if let Some(upload) = &self.upload {
+            if upload.overflowed() {
+                self.plan.upstream_metrics().body_unretained();
+            }
+            upload.commit();
+        }
+    }
+
     /// The request for the attempt that begins `now`.
     #[must_use]
     pub(super) fn outgoing(&self, now: Instant) -> Outgoing<'_> {

@@ -171,7 +171,11 @@ impl Drop for Finish {
         match self.answer {
             Some(answer) => self.plan.metrics().ended(now.saturating_duration_since(answer.at)),
             None => {
-                self.plan.metrics().answered(499, Source::Fender, now.saturating_duration_since(self.started))
+                self.plan.metrics().answered(
+                    499,
+                    Source::Fender,
+                    now.saturating_duration_since(self.started),
+                );
             }
         }
         self.plan.upstream_metrics().in_flight.dec();

@@ -48,10 +48,14 @@ impl Proxy {
         let id = RequestId::new();
         let asked_to_switch = request.headers().contains_key(UPGRADE);
         let mut answer = match self.open(id.clone(), request, client) {
-            Ok(mut exchange) => match self.deliver(&mut exchange).await {
-                Ok(reply) => respond::relay(exchange, reply),
-                Err(failure) => respond::failed(exchange, &failure),
-            },
+            Ok(mut exchange) => {
+                let delivered = self.deliver(&mut exchange).await;
+                exchange.commit();
+                match delivered {
+                    Ok(reply) => respond::relay(exchange, reply),
+                    Err(failure) => respond::failed(exchange, &failure),
+                }
+            }
             Err(failure) => self.refuse(&id, &failure),
         };
         self.finish_head(&mut answer, client, asked_to_switch);

@@ -97,7 +97,7 @@ impl Event for Reloaded<'_> {
         match self.refused {
             None => tracing::info!(cause = self.cause, "config reloaded"),
             Some(problems) => {
-                tracing::error!(cause = self.cause, problems, "config refused, the old one stays")
+                tracing::error!(cause = self.cause, problems, "config refused, the old one stays");
             }
         }
     }

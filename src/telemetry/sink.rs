@@ -47,6 +47,7 @@ impl Sink {
     }
 
     /// Writes what is queued and stops.
+    #[expect(clippy::disallowed_methods, reason = "called when the process ends, by its last thread")]
     pub(super) fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A reader that hangs with a full queue is not waited for: the process is about to end.

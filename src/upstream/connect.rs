@@ -157,11 +157,9 @@ async fn dial(endpoint: &Endpoint) -> Result<TcpStream, Fault> {
         return Err(Fault::never_sent(Reason::Connect, format!("{host} has no address")));
     }
     drop(known);
-    let mut waiting = endpoint.addresses_in_turn().into_iter().take(ADDRESSES_MAX);
     let mut tries = JoinSet::new();
     let mut last = format!("{host} has no address");
-    loop {
-        let Some(address) = waiting.next() else { break };
+    for address in endpoint.addresses_in_turn().into_iter().take(ADDRESSES_MAX) {
         tries.spawn(async move { (address, TcpStream::connect(address).await) });
         let Ok(joined) = tokio::time::timeout(STAGGER, tries.join_next()).await else { continue };
         match settled(joined) {

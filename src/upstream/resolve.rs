@@ -58,9 +58,9 @@ impl Resolver {
     }
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-        let lookup = self
-            .lookup
-            .get_or_init(|| TokioResolver::builder_tokio().and_then(|builder| builder.build()).ok());
+        let lookup = self.lookup.get_or_init(|| {
+            TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build).ok()
+        });
         let Some(lookup) = lookup else {
             return Err("the system's resolver configuration (/etc/resolv.conf) cannot be read".to_owned());
         };

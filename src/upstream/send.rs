@@ -110,7 +110,7 @@ impl Upstream {
         let connect_deadline = Instant::from_std(clock::now()) + self.settings().timeout.connect;
         let opening = self.open(pool, at, endpoint, speak, deadline.min(connect_deadline));
         let (taken, reused) = match opening.await {
-            Err(fault) if Instant::now() >= deadline => {
+            Err(fault) if Instant::from_std(clock::now()) >= deadline => {
                 return Err(Fault { reason: Reason::Timeout, ..fault });
             }
             other => other?,
@@ -218,7 +218,7 @@ fn http1_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<
     join_cookies(request.headers_mut());
     if let Some(on_interim) = outgoing.on_interim {
         hyper::ext::on_informational(&mut request, move |interim| {
-            on_interim(interim.status(), interim.headers())
+            on_interim(interim.status(), interim.headers());
         });
     }
     Ok(request)
@@ -238,7 +238,9 @@ fn http2_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<
     request.headers_mut().remove(HOST);
     request.headers_mut().remove(http::header::UPGRADE);
     request.headers_mut().remove(http::header::CONNECTION);
-    request.headers_mut().remove(http::header::EXPECT);
+    if request.headers_mut().remove(http::header::EXPECT).is_some() {
+        request.body().proceed();
+    }
     Ok(request)
 }
 

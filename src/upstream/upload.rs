@@ -44,10 +44,19 @@ struct State {
     ended: bool,
     retained: Vec<Bytes>,
     trailers: Option<HeaderMap>,
-    /// `None` once something that was passed on could not be retained.
-    lease: Option<Lease>,
+    retaining: Retaining,
     fault: Option<ClientFault>,
     gate: Option<Gate>,
+}
+
+/// Whether what is passed on is kept for another attempt.
+#[derive(Debug)]
+enum Retaining {
+    Yes(Lease),
+    /// It was too large, or memory too short: something is gone.
+    Overflowed,
+    /// No further attempt will be made.
+    Committed,
 }
 
 /// `Expect: 100-continue`: the body waits for the upstream's word.
@@ -71,7 +80,7 @@ impl Upload {
             ended: false,
             retained: Vec::new(),
             trailers: None,
-            lease: (!oversize).then_some(lease),
+            retaining: if oversize { Retaining::Overflowed } else { Retaining::Yes(lease) },
             fault: None,
             gate: expects.then(Gate::default),
         };
@@ -88,7 +97,21 @@ impl Upload {
     #[must_use]
     pub fn replayable(&self) -> bool {
         let state = self.state();
-        state.fault.is_none() && (state.received == 0 || state.lease.is_some())
+        state.fault.is_none() && (state.received == 0 || matches!(state.retaining, Retaining::Yes(_)))
+    }
+
+    /// Whether the body was too large, or memory too short, to be kept for another attempt.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        matches!(self.state().retaining, Retaining::Overflowed)
+    }
+
+    /// No further attempt will be made: what is retained may go as soon as the running one has read it.
+    pub fn commit(&self) {
+        let mut state = self.state();
+        if let Retaining::Yes(_) = state.retaining {
+            state.retaining = Retaining::Committed;
+        }
     }
 
     /// Why the client's side failed, if it did.
@@ -171,11 +194,11 @@ impl State {
     }
 
     fn retain(&mut self, data: Bytes) {
-        let fits = self.received <= self.bounds.retain_max;
-        if fits && self.lease.as_mut().is_some_and(|lease| lease.grow(data.len() as u64)) {
+        let Retaining::Yes(lease) = &mut self.retaining else { return };
+        if self.received <= self.bounds.retain_max && lease.grow(data.len() as u64) {
             self.retained.push(data);
         } else {
-            self.lease = None;
+            self.retaining = Retaining::Overflowed;
             self.retained = Vec::new();
         }
     }
@@ -202,6 +225,13 @@ impl UploadBody {
     pub const fn empty() -> Self {
         Self { upload: None, position: 0, trailers_sent: false }
     }
+
+    /// The connection cannot say "100 Continue": the body does not wait for it.
+    pub fn proceed(&self) {
+        if let Some(upload) = &self.upload {
+            upload.proceed();
+        }
+    }
 }
 
 impl http_body::Body for UploadBody {
@@ -223,6 +253,10 @@ impl http_body::Body for UploadBody {
             let trailers =
                 state.trailers.clone().filter(|_| !std::mem::replace(&mut this.trailers_sent, true));
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        if let Retaining::Committed = state.retaining {
+            state.retained = Vec::new();
+            this.position = 0;
         }
         let frame = ready!(state.poll_source(cx));
         if let Ok(Some(frame)) = &frame {

@@ -216,7 +216,7 @@ impl JsonSchema for Cause {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "anyOf": [{"enum": Cause::WORDS}, {"type": "integer", "minimum": 100, "maximum": 599}]
+            "anyOf": [{"enum": Self::WORDS}, {"type": "integer", "minimum": 100, "maximum": 599}]
         })
     }
 }

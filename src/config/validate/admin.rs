@@ -10,7 +10,7 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     match &admin.tls {
         Some(settings) => tls::of_listener(settings, &steps!["admin", "tls"], check),
         None if !admin.listen.ip().is_loopback() => check.warn(
-            steps!["admin", "listen"],
+            &steps!["admin", "listen"],
             "serves the API and its tokens in the clear beyond this machine",
             "set [admin.tls], or listen on 127.0.0.1 and use public_listen for probes and metrics",
         ),
@@ -21,30 +21,30 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
         let before = admin.token.iter().take(number);
         if before.clone().any(|other| other.name == token.name) {
             check.wrong(
-                steps!["admin", "token", number, "name"],
+                &steps!["admin", "token", number, "name"],
                 "is the name of another token",
                 "names tell tokens apart in the audit log",
             );
         }
         if token.name.is_empty() || token.name.len() > 64 || token.name.chars().any(char::is_control) {
             check.wrong(
-                steps!["admin", "token", number, "name"],
+                &steps!["admin", "token", number, "name"],
                 "must be one to 64 printable characters",
                 "",
             );
         }
         let secret = steps!["admin", "token", number, "secret"];
         if token.secret.expose().is_empty() {
-            check.wrong(secret, "must not be empty", "");
+            check.wrong(&secret, "must not be empty", "");
         } else if !token.secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-            check.wrong(secret, "must be printable ASCII without spaces: it travels in a header", "");
+            check.wrong(&secret, "must be printable ASCII without spaces: it travels in a header", "");
         } else if before.clone().any(|other| other.secret == token.secret) {
-            check.wrong(secret, "is the secret of another token", "");
+            check.wrong(&secret, "is the secret of another token", "");
         }
         for (place, upstream) in token.upstreams.iter().flatten().enumerate() {
             if !names.contains(&upstream.as_str()) {
                 let at = steps!["admin", "token", number, "upstreams", place];
-                check.wrong(at, "no upstream has this name", suggestion(upstream, &names));
+                check.wrong(&at, "no upstream has this name", suggestion(upstream, &names));
             }
         }
     }

@@ -7,31 +7,36 @@ use crate::config::tree::{Step, steps};
 pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     let store = &config.dead_letter;
     if let Some(key) = &store.encryption_key {
-        key_of(key, steps!["dead_letter", "encryption_key"], check);
+        key_of(key, &steps!["dead_letter", "encryption_key"], check);
     }
     for (number, key) in store.old_encryption_keys.iter().enumerate() {
-        key_of(key, steps!["dead_letter", "old_encryption_keys", number], check);
+        key_of(key, &steps!["dead_letter", "old_encryption_keys", number], check);
     }
     let mut kept = false;
     for (name, upstream) in &config.upstream {
         kept |= upstream.dead_letter.mode != Mode::Off;
-        sealed(config, &upstream.dead_letter, steps!["upstream", name, "dead_letter", "credentials"], check);
+        sealed(config, &upstream.dead_letter, &steps!["upstream", name, "dead_letter", "credentials"], check);
     }
     for (number, route) in config.route.iter().enumerate() {
         kept |= route.plan.dead_letter.mode != Mode::Off;
-        sealed(config, &route.plan.dead_letter, steps!["route", number, "dead_letter", "credentials"], check);
+        sealed(
+            config,
+            &route.plan.dead_letter,
+            &steps!["route", number, "dead_letter", "credentials"],
+            check,
+        );
     }
-    let written = check.tree.at(&steps!["dead_letter", "path"]).is_some_and(|node| node.is_users());
+    let written = check.is_users(&steps!["dead_letter", "path"]);
     if kept && store.path.is_relative() && written {
         check.warn(
-            steps!["dead_letter", "path"],
+            &steps!["dead_letter", "path"],
             "is not absolute: the store moves with the working folder",
             "write an absolute path on a volume that lasts",
         );
     }
 }
 
-fn sealed(config: &Config, rule: &LetterRule, at: Vec<Step>, check: &mut Check<'_>) {
+fn sealed(config: &Config, rule: &LetterRule, at: &[Step], check: &mut Check<'_>) {
     if rule.credentials == Credentials::Seal && config.dead_letter.encryption_key.is_none() {
         check.wrong(
             at,
@@ -41,7 +46,7 @@ fn sealed(config: &Config, rule: &LetterRule, at: Vec<Step>, check: &mut Check<'
     }
 }
 
-fn key_of(key: &Secret, at: Vec<Step>, check: &mut Check<'_>) {
+fn key_of(key: &Secret, at: &[Step], check: &mut Check<'_>) {
     if base64_bytes(key.expose()) != Some(32) {
         check.wrong(at, "must be 32 bytes in base64", "`openssl rand -base64 32` prints one");
     }

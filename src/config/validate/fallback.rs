@@ -44,7 +44,7 @@ fn each(
                 {
                     let key = below(&below(&here, "json"), pointer);
                     check.wrong(
-                        key,
+                        &key,
                         "is not a JSON pointer",
                         "a pointer starts with a slash, such as \"/model\"",
                     );
@@ -55,7 +55,7 @@ fn each(
                 check.files.push(file.clone());
                 if let Err(why) = read_bounded(file, BODY_MAX) {
                     let key = below(&below(&here, "response"), "body_file");
-                    check.wrong(key, format!("cannot read {}: {why}", file.display()), "");
+                    check.wrong(&key, format!("cannot read {}: {why}", file.display()), "");
                 }
             }
             FallbackAction::Stale(_) => {}
@@ -72,7 +72,7 @@ fn to_upstream(
 ) {
     let key = below(here, "upstream");
     let Some(target) = config.upstream.get(to) else {
-        return check.wrong(key, "no upstream has this name", suggestion(to, names));
+        return check.wrong(&key, "no upstream has this name", suggestion(to, names));
     };
     let Some(source) = config.upstream.get(from) else {
         return;
@@ -81,7 +81,7 @@ fn to_upstream(
     if ours != theirs {
         let message =
             format!("speaks the dialect {theirs}, but {from} speaks {ours}: a fallback must speak the same");
-        check.wrong(key, message, "");
+        check.wrong(&key, message, "");
     }
 }
 
@@ -106,7 +106,7 @@ fn cycles(config: &Config, check: &mut Check<'_>) {
         add(name, &upstream.fallback, steps!["upstream", name, "fallback"]);
     }
     for (number, route) in config.route.iter().enumerate() {
-        let own = check.tree.at(&steps!["route", number, "fallback"]).is_some_and(|node| node.is_users());
+        let own = check.is_users(&steps!["route", number, "fallback"]);
         if own {
             add(&route.upstream, &route.plan.fallback, steps!["route", number, "fallback"]);
         }
@@ -131,7 +131,7 @@ fn walk<'c>(
         if let Some(start) = trail.iter().position(|name| name == to) {
             let circle: Vec<&str> = trail.iter().skip(start).copied().chain([*to]).collect();
             check.wrong(
-                at.clone(),
+                at,
                 format!("fallbacks go in a circle: {}", circle.join(" -> ")),
                 "end it with a response or nothing",
             );

@@ -12,19 +12,19 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     let at = steps!["server"];
     if server.workers > WORKERS_MAX {
         check.wrong(
-            steps!["server", "workers"],
+            &steps!["server", "workers"],
             format!("must be at most {WORKERS_MAX}"),
             "0 takes the cores that the cgroup grants",
         );
     }
     if !(HEADER_BYTES_MIN..=HEADER_BYTES_MAX).contains(&server.max_header_bytes) {
-        check.wrong(steps!["server", "max_header_bytes"], "must be from 8KiB to 16MiB", "");
+        check.wrong(&steps!["server", "max_header_bytes"], "must be from 8KiB to 16MiB", "");
     }
     for (key, value) in [("drain_quiet", server.drain_quiet), ("drain_min", server.drain_min)] {
         if value > server.drain_timeout && check.both_written(&at, key, "drain_timeout") {
             check.contradiction(
-                below(&at, key),
-                below(&at, "drain_timeout"),
+                &below(&at, key),
+                &below(&at, "drain_timeout"),
                 "must not be longer than drain_timeout",
             );
         }
@@ -35,7 +35,7 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     let mut bodies = config.upstream.iter();
     if let Some((name, _)) = bodies.find(|(_, upstream)| upstream.retry.max_body > server.buffer_memory) {
         check.warn(
-            steps!["upstream", name, "retry", "max_body"],
+            &steps!["upstream", name, "retry", "max_body"],
             "is more than server.buffer_memory: such a body is never kept for a retry",
             "",
         );
@@ -57,11 +57,11 @@ fn addresses(config: &Config, check: &mut Check<'_>) {
             let other_name = check.tree.name_of(other_at);
             let message = format!("is taken by {other_name} ({other})");
             // The culprit is the one that the user wrote.
-            let written = check.tree.at(at).is_some_and(|node| node.is_users());
+            let written = check.is_users(at);
             let (culprit, against) = if written { (at, other_at) } else { (other_at, at) };
             let message =
                 if written { message } else { format!("is taken by {} ({address})", check.tree.name_of(at)) };
-            check.contradiction(culprit.clone(), against.clone(), message);
+            check.contradiction(culprit, against, message);
         }
     }
 }

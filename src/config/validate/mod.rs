@@ -32,7 +32,7 @@ pub(super) fn validate(
     dead_letter::check(config, &mut check);
     if config.upstream.is_empty() && taken.is_empty() {
         check.warn(
-            steps![],
+            &steps![],
             "no upstream: every request will get 404",
             "add [upstream.NAME] with a url and a route",
         );
@@ -49,20 +49,20 @@ struct Check<'t> {
 }
 
 impl Check<'_> {
-    fn wrong(&mut self, path: Vec<Step>, message: impl Into<String>, help: impl Into<String>) {
-        let problem = Problem::value_of(self.tree, &path, message);
+    fn wrong(&mut self, path: &[Step], message: impl Into<String>, help: impl Into<String>) {
+        let problem = Problem::value_of(self.tree, path, message);
         self.push(problem, help.into());
     }
 
-    fn warn(&mut self, path: Vec<Step>, message: impl Into<String>, help: impl Into<String>) {
-        let problem = Problem::value_of(self.tree, &path, message).warning();
+    fn warn(&mut self, path: &[Step], message: impl Into<String>, help: impl Into<String>) {
+        let problem = Problem::value_of(self.tree, path, message).warning();
         self.push(problem, help.into());
     }
 
     /// Two keys of one table contradict each other; the first is shown as the culprit.
-    fn contradiction(&mut self, path: Vec<Step>, other: Vec<Step>, message: impl Into<String>) {
-        let problem = Problem::value_of(self.tree, &path, message);
-        let problem = match self.tree.at(&other) {
+    fn contradiction(&mut self, path: &[Step], other: &[Step], message: impl Into<String>) {
+        let problem = Problem::value_of(self.tree, path, message);
+        let problem = match self.tree.at(other) {
             Some(node) => problem.at(node.origin.value_place(), "against this"),
             None => problem,
         };
@@ -78,6 +78,11 @@ impl Check<'_> {
         if !known {
             self.problems.push(problem);
         }
+    }
+
+    /// Whether the user set it, and not the defaults.
+    fn is_users(&self, path: &[Step]) -> bool {
+        self.tree.at(path).is_some_and(Node::is_users)
     }
 
     /// Whether this was wrong already, and is missing for that reason.

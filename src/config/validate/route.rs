@@ -12,7 +12,7 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
         if !names.contains(&route.upstream.as_str()) && !check.was_taken(&steps!["upstream", &route.upstream])
         {
             check.wrong(
-                below(&at, "upstream"),
+                &below(&at, "upstream"),
                 "no upstream has this name",
                 suggestion(&route.upstream, &names),
             );
@@ -33,7 +33,7 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
             .any(|fallback| fallback.leads_to(name));
         if !used && !spare {
             check.warn(
-                steps!["upstream", *name],
+                &steps!["upstream", *name],
                 "no route leads here",
                 "set its `route`, or add a [[route]] with this upstream",
             );
@@ -57,7 +57,7 @@ fn path_of(at: &[Step], check: &mut Check<'_>) {
     } else {
         return;
     };
-    check.wrong(here, complaint, "such as \"/openai\"");
+    check.wrong(&here, complaint, "such as \"/openai\"");
 }
 
 fn host_of(route: &Route, at: &[Step], check: &mut Check<'_>) {
@@ -69,7 +69,7 @@ fn host_of(route: &Route, at: &[Step], check: &mut Check<'_>) {
         .is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
     if host.len() > 253 || !(is_address || host.bytes().all(good)) {
         check.wrong(
-            below(at, "host"),
+            &below(at, "host"),
             "must be a host name alone: no scheme, port, path or wildcard",
             "such as \"api.local\"",
         );
@@ -82,14 +82,14 @@ fn duplicates(config: &Config, number: usize, route: &Route, check: &mut Check<'
         if same_requests(route, other) {
             let other_name = check.tree.name_of(&steps!["route", before]);
             let message = format!("takes the same requests as {other_name}");
-            check.contradiction(below(&here, "path"), steps!["route", before, "path"], message);
+            check.contradiction(&below(&here, "path"), &steps!["route", before, "path"], message);
         } else if route.name == other.name
             && written_name(&here, check)
             && written_name(&steps!["route", before], check)
         {
             check.contradiction(
-                below(&here, "name"),
-                steps!["route", before, "name"],
+                &below(&here, "name"),
+                &steps!["route", before, "name"],
                 "is the name of another route",
             );
         }
@@ -106,5 +106,5 @@ fn same_requests(one: &Route, other: &Route) -> bool {
 }
 
 fn written_name(at: &[Step], check: &Check<'_>) -> bool {
-    check.tree.at(&below(at, "name")).is_some_and(|node| node.is_users())
+    check.is_users(&below(at, "name"))
 }

@@ -8,36 +8,36 @@ use crate::config::source::read_bounded;
 use crate::config::tree::Step;
 
 pub(super) fn of_listener(tls: &ServerTls, at: &[Step], check: &mut Check<'_>) {
-    pem(&tls.cert_file, below(at, "cert_file"), CERTIFICATE, check);
-    pem(&tls.key_file, below(at, "key_file"), PRIVATE_KEY, check);
+    pem(&tls.cert_file, &below(at, "cert_file"), CERTIFICATE, check);
+    pem(&tls.key_file, &below(at, "key_file"), PRIVATE_KEY, check);
     if let Some(file) = &tls.client_ca_file {
-        pem(file, below(at, "client_ca_file"), CERTIFICATE, check);
+        pem(file, &below(at, "client_ca_file"), CERTIFICATE, check);
     }
 }
 
 pub(super) fn of_upstream(tls: &UpstreamTls, at: &[Step], check: &mut Check<'_>) {
     if let Some(file) = &tls.ca_file {
-        pem(file, below(at, "ca_file"), CERTIFICATE, check);
+        pem(file, &below(at, "ca_file"), CERTIFICATE, check);
     }
     if let Some(file) = &tls.client_cert_file {
-        pem(file, below(at, "client_cert_file"), CERTIFICATE, check);
+        pem(file, &below(at, "client_cert_file"), CERTIFICATE, check);
         if tls.client_key_file.is_none() {
-            check.wrong(below(at, "client_cert_file"), "needs its private key", "set client_key_file too");
+            check.wrong(&below(at, "client_cert_file"), "needs its private key", "set client_key_file too");
         }
     }
     if let Some(file) = &tls.client_key_file {
-        pem(file, below(at, "client_key_file"), PRIVATE_KEY, check);
+        pem(file, &below(at, "client_key_file"), PRIVATE_KEY, check);
         if tls.client_cert_file.is_none() {
-            check.wrong(below(at, "client_key_file"), "needs its certificate", "set client_cert_file too");
+            check.wrong(&below(at, "client_key_file"), "needs its certificate", "set client_cert_file too");
         }
     }
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
     if tls.server_name.as_ref().is_some_and(|name| name.len() > 253 || !name.bytes().all(letter)) {
-        check.wrong(below(at, "server_name"), "must be a host name or an IP address", "");
+        check.wrong(&below(at, "server_name"), "must be a host name or an IP address", "");
     }
 }
 
-fn pem(file: &Path, at: Vec<Step>, label: &str, check: &mut Check<'_>) {
+fn pem(file: &Path, at: &[Step], label: &str, check: &mut Check<'_>) {
     check.files.push(file.to_owned());
     match read_bounded(file, PEM_MAX) {
         Err(why) => check.wrong(
