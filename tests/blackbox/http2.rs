@@ -1,8 +1,13 @@
 //! HTTP/2 on either side, and TLS with what it settles.
 
+use std::sync::Mutex;
+use std::sync::mpsc::sync_channel;
+
 use http::{HeaderMap, HeaderValue};
 
-use crate::support::{Authority, Client, Fender, H2Client, H2End, Protocol, Service, Setup, Upstream};
+use crate::support::{
+    Authority, Client, Fender, H2Client, H2End, PATIENCE, Protocol, Service, Setup, Upstream,
+};
 
 fn trailers() -> HeaderMap {
     HeaderMap::from_iter([("x-check".parse().unwrap(), HeaderValue::from_static("7"))])
@@ -63,6 +68,13 @@ fn a_call_with_trailers_passes_over_http2_on_both_sides() {
             .all(|received| received.headers.get("te").is_some_and(|te| te == "trailers"))
     );
     assert_eq!(service.connections(), 1, "streams share a connection");
+}
+
+#[test]
+fn an_upstream_that_does_not_speak_http2_is_502_protocol() {
+    let upstream = Upstream::ok("ok");
+    let fender = Fender::start(upstream.as_api("http = \"2\""));
+    fender.get("/").is_problem(502, "protocol");
 }
 
 #[test]
@@ -157,6 +169,42 @@ fn tls_outbound_shows_its_certificate() {
     assert_eq!(Fender::start(over_tls(&service, &format!("{trust}{shown}"))).get("/").text(), "ok");
     let refused = Fender::start(over_tls(&service, &trust)).get("/");
     assert_eq!(refused.status(), 502);
+}
+
+#[test]
+fn an_event_reaches_an_http2_client_before_the_next_is_written() {
+    let (arrived, wait) = sync_channel(1);
+    let wait = Mutex::new(wait);
+    let upstream = Upstream::scripted(move |connection| {
+        connection.request();
+        connection
+            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        for number in 0..3 {
+            connection.send(format!("9\r\ndata: {number}\n\n\r\n"));
+            wait.lock().unwrap().recv_timeout(PATIENCE).expect("the event arrives");
+        }
+        connection.send("0\r\n\r\n");
+    });
+    let fender = Fender::start(upstream.as_api(""));
+    let mut client = H2Client::connect(fender.server());
+    let mut next = client.stream("/");
+    for number in 0..3 {
+        assert_eq!(next().unwrap(), format!("data: {number}\n\n").into_bytes());
+        arrived.send(()).unwrap();
+    }
+    assert_eq!(next().unwrap_or_default().len(), 0);
+}
+
+#[test]
+fn the_limits_of_a_body_hold_over_http2_too() {
+    let upstream = Upstream::ok("ok");
+    let fender = Setup::new(upstream.as_api("")).server("max_request_body = \"1KiB\"").start();
+    let mut client = H2Client::connect(fender.server());
+    let refused = client.post("/", &[b'x'; 1025], None);
+    assert_eq!((refused.status.as_u16(), refused.field("fender-reason").as_str()), (413, "body_too_large"));
+    let passed = client.post("/", &[b'x'; 1024], None);
+    assert_eq!(passed.status.as_u16(), 200, "the connection goes on: {:?}", passed.headers);
+    assert_eq!(upstream.whole().len(), 1);
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

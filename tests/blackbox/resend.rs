@@ -62,6 +62,7 @@ fn a_post_meets_a_connection_that_closed_while_idle() {
     let upstream = Upstream::scripted(move |connection| {
         connection.request();
         connection.send(OK);
+        connection.close();
         closed.send(()).ok();
     });
     let fender = one_worker(&upstream);

@@ -78,7 +78,7 @@ fn an_event_arrives_before_the_next_is_written() {
         }
         connection.send("0\r\n\r\n");
     });
-    let fender = Fender::start(upstream.as_api("[upstream.api.stream]\nend_mark = false"));
+    let fender = Fender::start(upstream.as_api(""));
     let mut client = fender.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(client.head().unwrap().status(), 200);

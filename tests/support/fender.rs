@@ -66,11 +66,13 @@ impl Setup {
             .args(["run", "--log-format", "json", "--config"])
             .arg(&config)
             .envs(self.environment.clone())
-            .stdout(Stdio::inherit())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let log = Log::follow(child.stderr.take().expect("stderr is piped"));
+        let log = Log::default().into();
+        Log::follow(&log, child.stdout.take().expect("stdout is piped"));
+        Log::follow(&log, child.stderr.take().expect("stderr is piped"));
         let fender = Fender { child: Mutex::new(child), _folder: folder, config, log };
         fender.logged("ready");
         fender
@@ -146,9 +148,9 @@ impl Fender {
         self.child.lock().unwrap().try_wait().unwrap().is_none()
     }
 
-    /// Its standard error closes when it ends; only then is it waited for.
+    /// What it writes to closes when it ends; only then is it waited for.
     pub(crate) fn wait_exit(&self, limit: Duration) -> ExitStatus {
-        self.log.wait(limit, "exit", |log| log.closed.then_some(()));
+        self.log.wait(limit, "exit", |log| (log.open == 0).then_some(()));
         self.child.lock().unwrap().wait().unwrap()
     }
 
@@ -220,7 +222,8 @@ impl Drop for Fender {
     }
 }
 
-/// The lines that a child writes, as they come.
+/// The lines that a child writes to its outputs, as they come: its log, and its access log.
+#[derive(Default)]
 struct Log {
     state: Mutex<Written>,
     changed: Condvar,
@@ -229,7 +232,7 @@ struct Log {
 #[derive(Default)]
 struct Written {
     lines: Vec<String>,
-    closed: bool,
+    open: usize,
 }
 
 impl Written {
@@ -239,18 +242,17 @@ impl Written {
 }
 
 impl Log {
-    fn follow(stream: impl std::io::Read + Send + 'static) -> Arc<Self> {
-        let log = Arc::new(Self { state: Mutex::default(), changed: Condvar::new() });
-        let writer = Arc::clone(&log);
+    fn follow(log: &Arc<Self>, stream: impl std::io::Read + Send + 'static) {
+        log.state.lock().unwrap().open += 1;
+        let log = Arc::clone(log);
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                writer.state.lock().unwrap().lines.push(line);
-                writer.changed.notify_all();
+                log.state.lock().unwrap().lines.push(line);
+                log.changed.notify_all();
             }
-            writer.state.lock().unwrap().closed = true;
-            writer.changed.notify_all();
+            log.state.lock().unwrap().open -= 1;
+            log.changed.notify_all();
         });
-        log
     }
 
     fn lines(&self) -> String {
@@ -265,8 +267,8 @@ impl Log {
                 return found;
             }
             let left = until.saturating_duration_since(Instant::now());
-            if state.closed || left.is_zero() {
-                let (lines, closed) = (state.lines.join("\n"), state.closed);
+            if state.open == 0 || left.is_zero() {
+                let (lines, closed) = (state.lines.join("\n"), state.open == 0);
                 drop(state);
                 panic!("no {what} in the log (closed: {closed}):\n{lines}");
             }

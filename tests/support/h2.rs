@@ -80,8 +80,21 @@ impl H2Client {
         let data = Frame::data(Bytes::copy_from_slice(body));
         let frames: Vec<_> =
             [Some(data), trailers.map(Frame::trailers)].into_iter().flatten().map(Ok).collect();
-        let head = request("POST", path).header("content-type", "application/grpc").header("te", "trailers");
+        let head = request("POST", path).header("te", "trailers");
         self.exchange(head, StreamBody::new(Iter(frames.into_iter())).boxed_unsync())
+    }
+
+    /// The body piece by piece, as it arrives.
+    pub(crate) fn stream(&mut self, path: &str) -> impl FnMut() -> Option<Bytes> {
+        let request = request("GET", path).body(Full::new(Bytes::new()).boxed_unsync()).unwrap();
+        let sending = self.sender.send_request(request);
+        let mut body = self.runtime.block_on(sending).expect("an answer comes").into_body();
+        move || {
+            let piece = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, body.frame()).await });
+            piece
+                .expect("a piece comes in time")
+                .map(|frame| frame.expect("no reset").into_data().unwrap_or_default())
+        }
     }
 
     /// Starts a request and gives up on it once its head is there.

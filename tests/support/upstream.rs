@@ -177,6 +177,11 @@ impl Connection {
         self.wire.until_closed()
     }
 
+    /// Closes now, rather than when the script returns.
+    pub(crate) fn close(&mut self) {
+        self.wire.stream().shutdown(std::net::Shutdown::Both).ok();
+    }
+
     /// The next close is a reset: what was not yet read on the other side is lost.
     pub(crate) fn reset(&mut self) {
         socket2::SockRef::from(self.wire.stream()).set_linger(Some(Duration::ZERO)).unwrap();
