@@ -30,7 +30,8 @@ impl Fault {
     #[must_use]
     pub fn of_exchange(error: &hyper::Error, left: bool, stale: bool) -> Self {
         let verdict = if left { verdict_of(error) } else { Verdict::NeverSent };
-        let reason = if error.is_parse() { Reason::Protocol } else { Reason::Reset };
+        let nonsense = error.is_parse() || http2_error(error).is_some_and(is_nonsense);
+        let reason = if nonsense { Reason::Protocol } else { Reason::Reset };
         Self { reason, verdict, stale, detail: chain(error) }
     }
 }
@@ -39,23 +40,27 @@ impl Fault {
     /// The same for a stream of a shared HTTP/2 connection. It was stale if the connection failed, not the stream.
     #[must_use]
     pub fn of_stream(error: &hyper::Error, left: bool, reused: bool) -> Self {
-        let reset = error
-            .source()
-            .and_then(|cause| cause.downcast_ref::<h2::Error>())
-            .is_some_and(h2::Error::is_reset);
+        let reset = http2_error(error).is_some_and(h2::Error::is_reset);
         Self::of_exchange(error, left, reused && !reset)
     }
 }
 
 /// HTTP/2 can say that a stream was not processed: RFC 9113 section 8.7.
 fn verdict_of(error: &hyper::Error) -> Verdict {
-    let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
-        return Verdict::Ambiguous;
-    };
+    let Some(cause) = http2_error(error) else { return Verdict::Ambiguous };
     let refused = cause.is_reset() && cause.is_remote() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
     // The library gives this error only to the streams above the last id that the GOAWAY names.
     let beyond = cause.is_go_away() && cause.is_remote();
     if refused || beyond { Verdict::Refused } else { Verdict::Ambiguous }
+}
+
+fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
+}
+
+/// The library itself ended the stream or the connection, because what came is not HTTP/2.
+fn is_nonsense(error: &h2::Error) -> bool {
+    error.is_library() && !error.is_io()
 }
 
 /// An error with all its causes on one line.
