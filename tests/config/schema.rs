@@ -186,7 +186,7 @@ fn fits(schema: &Value, value: &Value, path: &str) {
             }
         }
         Value::Array(items) if schema["items"].is_object() => {
-            items.iter().for_each(|item| fits(&schema["items"], item, path))
+            items.iter().for_each(|item| fits(&schema["items"], item, path));
         }
         _ => {}
     }

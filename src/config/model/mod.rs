@@ -79,7 +79,7 @@ pub struct Notify {
     pub url: Url,
     /// Which events.
     pub on: Vec<NotifyOn>,
-    /// Signs each body: fender-signature: sha256=<hex HMAC-SHA256>.
+    /// Signs each body: `fender-signature: sha256=<hex HMAC-SHA256>`.
     pub secret: Option<Secret>,
 }
 

@@ -60,7 +60,7 @@ pub struct Plan {
     pub shed_at: ShedAt,
 }
 
-/// One [[route]] as it stands in a file, over its upstream's policies.
+/// One `[[route]]` as it stands in a file, over its upstream's policies.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Route")]

@@ -28,7 +28,7 @@ pub struct Upstream {
     /// Its base URLs, when it has several.
     #[serde(default)]
     pub urls: Vec<Url>,
-    /// A path prefix that goes here: shorthand for one [[route]].
+    /// A path prefix that goes here: shorthand for one `[[route]]`.
     #[serde(default)]
     pub(in crate::config) route: Option<String>,
     /// The set of defaults that fits this kind of service.
