@@ -114,16 +114,3 @@ fn load_during_a_drain_loses_no_request() {
     assert_eq!(upstream.requests().len(), 1600);
     assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
 }
-
-#[test]
-fn an_operator_may_end_it_over_the_api() {
-    let upstream = Upstream::ok("ok");
-    let fender = Setup::new(upstream.as_api(""))
-        .server("drain_quiet = \"0s\"")
-        .admin("[[admin.token]]\nname = \"ops\"\nrole = \"operator\"\nsecret = \"open-sesame\"")
-        .start();
-    assert_eq!(fender.admin_post("/api/v1/quit", None).status(), 401);
-    assert!(fender.running());
-    assert!((200..300).contains(&fender.admin_post("/api/v1/quit", Some("open-sesame")).status()));
-    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
-}
