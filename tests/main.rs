@@ -11,5 +11,6 @@
 mod blackbox;
 mod clients;
 mod config;
+mod inbound;
 mod support;
 mod tidy;

@@ -178,6 +178,7 @@ enum ChunkState {
     Trailer,
     TrailerLf,
     EndLf,
+    End,
 }
 
 /// What [`Chunks::advance`] found.
@@ -187,6 +188,8 @@ pub enum Progress {
     More,
     /// The body ends after this many of the bytes.
     Done(usize),
+    /// After this many of the bytes the coding is malformed: where the message ends is unknown.
+    Malformed(usize),
 }
 
 impl Default for Chunks {
@@ -197,10 +200,7 @@ impl Default for Chunks {
 
 impl Chunks {
     /// Reads on in `bytes`.
-    ///
-    /// # Errors
-    /// The chunked coding is malformed; where the message ends is then unknown.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<Progress, Refusal> {
+    pub fn advance(&mut self, bytes: &[u8]) -> Progress {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if let ChunkState::Data { left } = self.state {
@@ -210,18 +210,20 @@ impl Chunks {
                     if here == left { ChunkState::DataCr } else { ChunkState::Data { left: left - here } };
                 continue;
             }
+            let Some(next) = self.step(byte) else { return Progress::Malformed(at) };
+            self.state = next;
             at += 1;
-            if self.step(byte)? {
-                return Ok(Progress::Done(at));
+            if self.state == ChunkState::End {
+                return Progress::Done(at);
             }
         }
-        Ok(Progress::More)
+        Progress::More
     }
 
-    /// Takes one byte outside chunk data; true at the end of the body.
-    fn step(&mut self, byte: u8) -> Result<bool, Refusal> {
+    /// Takes one byte outside chunk data; `None` where it cannot stand.
+    fn step(&mut self, byte: u8) -> Option<ChunkState> {
         use ChunkState as S;
-        self.state = match (self.state, byte) {
+        Some(match (self.state, byte) {
             (S::Size { value, digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < 16 => {
                 let digit = char::from(byte).to_digit(16).unwrap_or(0);
                 S::Size { value: (value << 4) | u64::from(digit), digits: digits + 1 }
@@ -239,19 +241,15 @@ impl Chunks {
             (S::DataCr, b'\r') => S::DataLf,
             (S::DataLf, b'\n') => S::Size { value: 0, digits: 0 },
             (S::TrailerStart, b'\r') => S::EndLf,
-            (S::TrailerStart | S::Trailer, byte) if byte != b'\n' && byte != 0 => {
+            (S::TrailerStart | S::Trailer, byte)
+                if byte != b'\n' && byte != 0 && self.trailers < TRAILERS_MAX =>
+            {
                 self.trailers += 1;
-                if self.trailers > TRAILERS_MAX {
-                    return Err(Refusal::HeadTooLarge);
-                }
                 if byte == b'\r' { S::TrailerLf } else { S::Trailer }
             }
             (S::TrailerLf, b'\n') => S::TrailerStart,
-            (S::EndLf, b'\n') => return Ok(true),
-            _ => return Err(BAD_CHUNK),
-        };
-        Ok(false)
+            (S::EndLf, b'\n') => S::End,
+            _ => return None,
+        })
     }
 }
-
-const BAD_CHUNK: Refusal = Refusal::Bad("the chunked coding is malformed");

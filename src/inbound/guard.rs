@@ -118,6 +118,9 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
             }
             let passes = self.judge.pass(fresh);
             out.set_filled(before + passes);
+            if passes > 0 {
+                self.head_timer = None; // The next head has its own time.
+            }
         }
         if self.judge.state() == State::Refused {
             self.tell_refusal();
@@ -209,6 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncRead for Guard<S> {
             this.heed_decision(cx);
             let passed = this.judge.take(out.remaining());
             if !passed.is_empty() {
+                this.head_timer = None; // The next head has its own time.
                 this.tell_refusal();
                 out.put_slice(&passed);
                 return Poll::Ready(Ok(()));
@@ -218,6 +222,10 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncRead for Guard<S> {
                     return Pin::new(&mut this.stream).poll_read(cx, out);
                 }
                 State::Refused => return Poll::Pending, // The answer ends the connection; the rest stays unread.
+                State::Malformed => {
+                    let why = "the chunked coding is malformed";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+                }
                 State::AwaitUpgrade if this.eof => return Poll::Ready(Ok(())),
                 State::AwaitUpgrade => ready!(this.poll_hold(cx))?,
                 State::Head | State::Body { .. } | State::Chunked { .. } | State::Tunnel => {
@@ -243,7 +251,10 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.flushed {
-            ready!(this.poll_interim(cx))?;
+            match this.poll_interim(cx) {
+                Poll::Pending => return this.poll_stall(cx),
+                Poll::Ready(written) => written?,
+            }
         } else {
             this.wire.shared().interim.clear(); // Too late for it: a final response is on its way.
         }
@@ -263,9 +274,14 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
-        this.flushed = true;
-        Poll::Ready(Ok(()))
+        match Pin::new(&mut this.stream).poll_flush(cx) {
+            Poll::Pending => this.poll_stall(cx).map_ok(drop),
+            Poll::Ready(flushed) => {
+                this.stall_timer = None;
+                this.flushed = true;
+                Poll::Ready(flushed)
+            }
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -38,8 +38,17 @@ pub(super) enum State {
     /// Behind a request that asks for another protocol: it is not known what follows.
     AwaitUpgrade,
     Tunnel,
-    /// Nothing further passes.
+    /// A stand-in passes, and nothing after it.
     Refused,
+    /// The body is malformed from here on: nothing further passes, its reading fails.
+    Malformed,
+}
+
+impl State {
+    /// Nothing that comes matters any more.
+    pub(super) const fn is_final(self) -> bool {
+        matches!(self, Self::Refused | Self::Malformed)
+    }
 }
 
 impl Judge {
@@ -97,7 +106,7 @@ impl Judge {
             return 0;
         }
         let passes = self.judge(fresh);
-        if self.state != State::Refused {
+        if !self.state.is_final() {
             self.held.extend_from_slice(fresh.get(passes..).unwrap_or_default());
         }
         passes
@@ -135,7 +144,7 @@ impl Judge {
         let mut passed = held.split_to(passes);
         passed.extend_from_slice(&stand_in);
         self.passed = passed.freeze();
-        if self.state != State::Refused {
+        if !self.state.is_final() {
             self.held = held;
         }
     }
@@ -170,23 +179,22 @@ impl Judge {
                     self.state = after_body(left - here, upgrade);
                 }
                 State::Chunked { mut chunks, upgrade } => match chunks.advance(rest) {
-                    Ok(Progress::Done(length)) => {
+                    Progress::Done(length) => {
                         at += length;
                         self.state = after_body(0, upgrade);
                     }
-                    Ok(Progress::More) => {
+                    Progress::More => {
                         at = fresh.len();
                         self.state = State::Chunked { chunks, upgrade };
                     }
-                    Err(_) => {
-                        // The library reads the same bytes and comes to the same end: the body fails, its request is
-                        // answered 400, and nothing that follows is read.
-                        self.state = State::Refused;
-                        return fresh.len();
+                    // The library might read on: it is laxer.
+                    Progress::Malformed(length) => {
+                        at += length;
+                        self.state = State::Malformed;
                     }
                 },
                 State::Tunnel => return fresh.len(),
-                State::AwaitUpgrade | State::Refused => break,
+                State::AwaitUpgrade | State::Refused | State::Malformed => break,
             }
         }
         at
@@ -194,9 +202,11 @@ impl Judge {
 
     /// The length of the complete head at the start of `bytes`; `None` if there is none to pass (yet).
     fn judge_head(&mut self, bytes: &[u8]) -> Option<usize> {
-        let blank = blank_lines(bytes);
-        let found = match read_head(bytes.get(blank..).unwrap_or_default()) {
-            Ok(Some(head)) if head.length <= self.head_bytes_max => Ok(Some(head)),
+        // What lies beyond the limit does not count, so that the judgement is the same however the bytes are cut in pieces.
+        let within = bytes.get(..=self.head_bytes_max).unwrap_or(bytes);
+        let blank = blank_lines(within);
+        let found = match read_head(within.get(blank..).unwrap_or_default()) {
+            Ok(Some(head)) if blank + head.length <= self.head_bytes_max => Ok(Some(head)),
             Ok(None) if bytes.len() <= self.head_bytes_max => Ok(None),
             Ok(_) => Err(Refusal::HeadTooLarge),
             Err(why) => Err(why),

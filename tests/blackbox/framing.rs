@@ -104,6 +104,9 @@ fn nonsense_is_refused() {
     ]);
 }
 
+/// A field that parts a head from what follows: the first bytes of a connection are read apart from the others.
+const LONG: &str = "x-long: 0123456789012345678901234567890123456789012345678901234567890123456789\r\n";
+
 #[test]
 fn chunks_that_are_misshapen_never_complete_a_request() {
     let upstream = Upstream::ok("ok");
@@ -118,9 +121,15 @@ fn chunks_that_are_misshapen_never_complete_a_request() {
         "5 5\r\nhello\r\n0\r\n\r\n",
         "\r\nhello\r\n0\r\n\r\n",
         "0x5\r\nhello\r\n0\r\n\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
+        "5\t;x\r\nhello\r\n0\r\n\r\n",
+        "00000000000000005\r\nhello\r\n0\r\n\r\n",
+        "5;\0\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nt: 1\nu: 2\r\n\r\n",
     ] {
         let mut client = fender.client();
-        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"));
+        client
+            .send(format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n{LONG}\r\n{chunks}"));
         if let Some(answer) = client.try_response("POST") {
             assert_eq!(answer.status(), 400, "{chunks:?}");
             answer.is_problem(400, "bad_request");
@@ -143,6 +152,10 @@ fn a_request_hidden_in_a_refused_one_never_reaches_an_upstream() {
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-length: 40\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nhost: a\r\nx : 1\r\n\r\n".to_owned(),
         "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nZ\r\nQ\r\n\r\n".to_owned(),
+        format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n{LONG}\r\n1 \r\nZ\r\n0\r\n\r\n"),
+        format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n{LONG}\r\n0\r\nt: 1\nu: 2\r\n\r\n"
+        ),
     ] {
         let mut client = fender.client();
         client.send(format!("{disguise}{hidden}"));
