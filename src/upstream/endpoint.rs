@@ -117,7 +117,7 @@ impl Drop for Busy {
     }
 }
 
-/// Chooses an endpoint: of two taken at random the one with less in flight ("the power of two choices"), those that rest
+/// Chooses an endpoint: of two different ones taken at random the one with less in flight ("the power of two choices"), those that rest
 /// and those in `avoid` only if there is no other.
 #[must_use]
 pub(super) fn choose(
@@ -134,8 +134,8 @@ pub(super) fn choose(
     if fit.is_empty() {
         fit = (0..endpoints.len()).filter(|at| !avoid.contains(at)).collect();
     }
-    let mut draw = || fit.get(dice(fit.len())).copied().unwrap_or(0);
-    let (one, other) = (draw(), draw());
+    let one = if fit.is_empty() { 0 } else { fit.swap_remove(dice(fit.len())) };
+    let other = if fit.is_empty() { one } else { fit.swap_remove(dice(fit.len())) };
     let load = |at: usize| {
         endpoints.get(at).map_or(usize::MAX, |endpoint| endpoint.in_flight.load(Ordering::Relaxed))
     };

@@ -2,6 +2,7 @@
 
 mod admin;
 mod drain;
+mod endpoints;
 mod forwarding;
 mod framing;
 mod http2;
