@@ -12,5 +12,6 @@ mod blackbox;
 mod clients;
 mod config;
 mod inbound;
+mod policy;
 mod support;
 mod tidy;

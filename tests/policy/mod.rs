@@ -1,0 +1,3 @@
+//! The policies that are tables, against the tables of the contract.
+
+mod tables;
