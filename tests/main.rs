@@ -13,5 +13,6 @@ mod clients;
 mod config;
 mod inbound;
 mod policy;
+mod readme;
 mod support;
 mod tidy;

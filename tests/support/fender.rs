@@ -88,7 +88,7 @@ pub(crate) fn check(toml: &str) -> Output {
 }
 
 /// As built beside this test, unless nextest runs both from an archive.
-fn binary() -> Command {
+pub(crate) fn binary() -> Command {
     let beside = env!("CARGO_BIN_EXE_fender").into();
     let mut command = Command::new(std::env::var_os("NEXTEST_BIN_EXE_fender").unwrap_or(beside));
     command.env_remove("RUST_LOG").env_remove("FENDER_CONFIG").stdin(Stdio::null());

@@ -12,7 +12,7 @@ mod wire;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::Client;
-pub(crate) use fender::{Fender, Setup, check};
+pub(crate) use fender::{Fender, Setup, binary, check};
 pub(crate) use h2::{H2Client, H2End};
 pub(crate) use service::{Protocol, Service};
 pub(crate) use tls::Authority;
