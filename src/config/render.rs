@@ -29,7 +29,7 @@ pub fn render(problems: &[Problem], color: bool) -> String {
     };
     let hide: Vec<&Place> = problems
         .iter()
-        .filter_map(|problem| problem.hide.as_ref())
+        .flat_map(|problem| &problem.hide)
         .collect();
     let mut text = String::new();
     for problem in problems {
