@@ -1,9 +1,9 @@
-//! Arguments to commands, and their exit codes.
+//! The command line.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    fender::cli::run(&fender::cli::Cli::parse())
+    fender::cli::Cli::parse().execute()
 }

@@ -1,1 +1,13 @@
-//! (to come)
+//! Off to the side: health, metrics, the API. Traffic flows though all of it be dead.
+//!
+//! Promises: open paths show no secret; every call of the API is answered 401 without a token, and leaves a line in the
+//! log; every input is bounded. It reads snapshots and gives commands; it decides nothing about a request.
+
+mod api;
+mod auth;
+mod health;
+mod server;
+mod state;
+
+pub use server::{router, serve};
+pub use state::{Admin, ReloadRequest};

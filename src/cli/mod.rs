@@ -1,33 +1,72 @@
 //! The commands, one file each, thin.
 
+pub mod check;
+pub mod defaults;
+mod demo;
+mod run;
+pub mod schema;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub mod check;
-pub mod defaults;
-pub mod schema;
+use crate::telemetry::logging::Format;
 
 /// The resilience proxy that stands beside a service.
 #[derive(Debug, Parser)]
-#[command(name = "fender", version)]
+#[command(name = "fender", version, about, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    log: Log,
+}
+
+/// How the log looks.
+#[derive(Debug, Clone, clap::Args)]
+struct Log {
+    /// Log lines for machines or for people; by default what the config's profile says
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<Format>,
+    /// A level, or a filter such as info,hyper=warn
+    #[arg(long, global = true, env = "RUST_LOG", default_value = DEFAULT_LEVEL)]
+    log_level: String,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Args),
+    Demo(demo::Args),
     Check(check::Args),
     Defaults(defaults::Args),
     Schema(schema::Args),
 }
 
-/// Runs the command that the arguments name.
-pub fn run(cli: &Cli) -> ExitCode {
-    match &cli.command {
-        Command::Check(args) => check::run(args),
-        Command::Defaults(args) => defaults::run(args),
-        Command::Schema(args) => schema::run(args),
+/// Where the config is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Source {
+    /// The config file, or a folder whose *.toml are merged in name order
+    #[arg(long, value_name = "FILE", env = "FENDER_CONFIG")]
+    pub config: PathBuf,
+}
+
+const DEFAULT_LEVEL: &str = "info";
+
+/// Exit codes: runtime failure, bad arguments or config.
+const RUNTIME_FAILURE: u8 = 1;
+const BAD_CONFIG: u8 = 2;
+
+impl Cli {
+    /// Does what the command line says.
+    #[must_use]
+    pub fn execute(&self) -> ExitCode {
+        match &self.command {
+            Command::Run(args) => run::run(args, &self.log),
+            Command::Demo(args) => demo::run(args, &self.log),
+            Command::Check(args) => check::run(args),
+            Command::Defaults(args) => defaults::run(args),
+            Command::Schema(args) => schema::run(args),
+        }
     }
 }

@@ -43,10 +43,7 @@ impl Error {
     }
 
     fn of(kind: Kind) -> Box<Self> {
-        Box::new(Self {
-            steps: Vec::new(),
-            kind,
-        })
+        Box::new(Self { steps: Vec::new(), kind })
     }
 }
 
@@ -85,18 +82,12 @@ impl serde::de::Error for Boxed {
             Unexpected::Other(other) if other == DATE => DATE,
             _ => "something else",
         };
-        Self(Error::of(Kind::WrongType {
-            found,
-            expected: expected.to_string(),
-        }))
+        Self(Error::of(Kind::WrongType { found, expected: expected.to_string() }))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let negative = matches!(found, Unexpected::Signed(number) if number < 0);
-        Self(Error::of(Kind::OutOfRange {
-            negative,
-            expected: expected.to_string(),
-        }))
+        Self(Error::of(Kind::OutOfRange { negative, expected: expected.to_string() }))
     }
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
@@ -126,10 +117,7 @@ impl<'de> Deserializer<'de> for &'de Node {
             Value::Bool(flag) => visitor.visit_bool(*flag),
             Value::Date => Err(Boxed::invalid_type(Unexpected::Other(DATE), &visitor)),
             Value::Array(items) => visitor.visit_seq(Items { items, next: 0 }),
-            Value::Table(table) => visitor.visit_map(Entries {
-                entries: table.iter(),
-                value: None,
-            }),
+            Value::Table(table) => visitor.visit_map(Entries { entries: table.iter(), value: None }),
         }
     }
 
@@ -159,9 +147,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     ) -> Result<V::Value, Boxed> {
         match &self.value {
             Value::Text(text) => visitor.visit_enum(Word(text.as_str())),
-            _ => self
-                .deserialize_any(ExpectsWord)
-                .map(|never: Never| match never {}),
+            _ => self.deserialize_any(ExpectsWord).map(|never: Never| match never {}),
         }
     }
 
@@ -198,9 +184,7 @@ impl<'de> SeqAccess<'de> for Items<'de> {
             return Ok(None);
         };
         self.next += 1;
-        seed.deserialize(&item.node)
-            .map(Some)
-            .map_err(|error| error.below(|| Step::Item(number)))
+        seed.deserialize(&item.node).map(Some).map_err(|error| error.below(|| Step::Item(number)))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -222,17 +206,12 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         };
         self.value = Some((key, node));
         let read = seed.deserialize(StrDeserializer::<Boxed>::new(key));
-        read.map(Some)
-            .map_err(|error| error.below(|| Step::Key(key.clone())))
+        read.map(Some).map_err(|error| error.below(|| Step::Key(key.clone())))
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Boxed> {
-        let (key, node) = self
-            .value
-            .take()
-            .ok_or_else(|| Boxed::custom("a value before its key"))?;
-        seed.deserialize(node)
-            .map_err(|error| error.below(|| Step::Key(key.to_owned())))
+        let (key, node) = self.value.take().ok_or_else(|| Boxed::custom("a value before its key"))?;
+        seed.deserialize(node).map_err(|error| error.below(|| Step::Key(key.to_owned())))
     }
 }
 
@@ -243,8 +222,7 @@ impl<'de> EnumAccess<'de> for Word<'de> {
     type Variant = Unit;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Unit), Boxed> {
-        seed.deserialize(StrDeserializer::new(self.0))
-            .map(|word| (word, Unit))
+        seed.deserialize(StrDeserializer::new(self.0)).map(|word| (word, Unit))
     }
 }
 

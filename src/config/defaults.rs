@@ -87,19 +87,15 @@ pub(super) fn put(node: &mut Node, key: &str, child: Node) {
 pub(super) fn take(node: &mut Node, key: &str) -> Node {
     let origin = node.origin.clone();
     match &mut node.value {
-        Value::Table(table) => table
-            .remove(key)
-            .unwrap_or_else(|| Node::new(Value::Table(Table::new()), origin)),
+        Value::Table(table) => {
+            table.remove(key).unwrap_or_else(|| Node::new(Value::Table(Table::new()), origin))
+        }
         _ => Node::new(Value::Table(Table::new()), origin),
     }
 }
 
 fn table_or_empty(node: Node, origin: &Origin) -> Node {
-    if node.table().is_some() {
-        node
-    } else {
-        Node::new(Value::Table(Table::new()), origin.clone())
-    }
+    if node.table().is_some() { node } else { Node::new(Value::Table(Table::new()), origin.clone()) }
 }
 
 fn into_table(node: Node) -> Table {
@@ -118,10 +114,7 @@ fn first_entry(node: &mut Node, key: &str) -> Node {
         Value::Array(items) => items,
         _ => Vec::new(),
     };
-    items
-        .into_iter()
-        .next()
-        .map_or_else(|| Node::new(Value::Table(Table::new()), origin), |item| item.node)
+    items.into_iter().next().map_or_else(|| Node::new(Value::Table(Table::new()), origin), |item| item.node)
 }
 
 fn relabel(node: &mut Node, layer: &Layer) {
@@ -152,28 +145,11 @@ pub fn resolved(preset: Preset, profile: Profile) -> String {
         root = whole.over(root);
     }
     let chosen = |word: &str, layer: Layer| {
-        let text = Text {
-            raw: word.to_owned(),
-            resolved: None,
-        };
-        Node::new(
-            Value::Text(text),
-            Origin {
-                layer,
-                ..defaults.root.origin.clone()
-            },
-        )
+        let text = Text { raw: word.to_owned(), resolved: None };
+        Node::new(Value::Text(text), Origin { layer, ..defaults.root.origin.clone() })
     };
-    put(
-        &mut root,
-        "profile",
-        chosen(profile.as_str(), Layer::Profile(profile.as_str().to_owned())),
-    );
-    put(
-        &mut upstream,
-        "preset",
-        chosen(preset.as_str(), Layer::Preset(preset.as_str().to_owned())),
-    );
+    put(&mut root, "profile", chosen(profile.as_str(), Layer::Profile(profile.as_str().to_owned())));
+    put(&mut upstream, "preset", chosen(preset.as_str(), Layer::Preset(preset.as_str().to_owned())));
     let mut upstreams = Node::new(Value::Table(Table::new()), root.origin.clone());
     put(&mut upstreams, "NAME", upstream);
     put(&mut root, "upstream", upstreams);

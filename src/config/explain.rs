@@ -15,10 +15,7 @@ impl Loaded {
             .leaves()
             .into_iter()
             .map(|(path, leaf)| {
-                (
-                    format!("{prefix}.{} = {}", node.name_of(&path), leaf.written()),
-                    leaf.set_by(),
-                )
+                (format!("{prefix}.{} = {}", node.name_of(&path), leaf.written()), leaf.set_by())
             })
             .collect();
         let routes = self.tree.key("route").map(Node::items).unwrap_or_default();
@@ -29,11 +26,7 @@ impl Loaded {
                 lines.extend(self.route_lines(number, &item.node, node));
             }
         }
-        let width = lines
-            .iter()
-            .map(|(line, _)| line.chars().count().min(WIDTH_MAX))
-            .max()
-            .unwrap_or(0);
+        let width = lines.iter().map(|(line, _)| line.chars().count().min(WIDTH_MAX)).max().unwrap_or(0);
         let mut text = String::new();
         for (line, who) in lines {
             let padding = width.saturating_sub(line.chars().count());
@@ -56,10 +49,7 @@ impl Loaded {
         let leaves = route.leaves().into_iter().filter(|(path, leaf)| own(path, leaf));
         leaves
             .map(|(path, leaf)| {
-                (
-                    format!("{name}.{} = {}", route.name_of(&path), leaf.written()),
-                    leaf.set_by(),
-                )
+                (format!("{name}.{} = {}", route.name_of(&path), leaf.written()), leaf.set_by())
             })
             .collect()
     }

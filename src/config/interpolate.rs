@@ -26,10 +26,7 @@ impl Interpolated {
     pub(super) fn redacted(&self, mut problem: Problem) -> Problem {
         // Shorter values say nothing, and would tear holes into plain words.
         for value in self.values.iter().filter(|value| value.len() >= 4) {
-            for text in [Some(&mut problem.message), problem.help.as_mut()]
-                .into_iter()
-                .flatten()
-            {
+            for text in [Some(&mut problem.message), problem.help.as_mut()].into_iter().flatten() {
                 if text.contains(value.as_str()) {
                     *text = text.replace(value.as_str(), "(hidden)");
                 }
@@ -120,11 +117,7 @@ fn resolve(
         rest = after;
     }
     resolved.push_str(rest);
-    if complaints.is_empty() {
-        Ok(resolved)
-    } else {
-        Err(complaints)
-    }
+    if complaints.is_empty() { Ok(resolved) } else { Err(complaints) }
 }
 
 fn follow(
@@ -155,17 +148,12 @@ fn follow(
             )),
         };
     }
-    Err((
-        "must refer to ${env:NAME} or ${file:PATH}".to_owned(),
-        LITERAL.to_owned(),
-    ))
+    Err(("must refer to ${env:NAME} or ${file:PATH}".to_owned(), LITERAL.to_owned()))
 }
 
 /// One trailing newline is cut.
 fn without_newline(text: &str) -> &str {
-    text.strip_suffix("\r\n")
-        .or_else(|| text.strip_suffix('\n'))
-        .unwrap_or(text)
+    text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text)
 }
 
 const LITERAL: &str = "write $${ for a literal ${";

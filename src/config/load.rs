@@ -73,20 +73,12 @@ pub fn load_text_with(
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Problems> {
-    load_written(
-        vec![in_working_folder(name, text)],
-        environment,
-        Strictness::Released,
-    )
+    load_written(vec![in_working_folder(name, text)], environment, Strictness::Released)
 }
 
 /// As `load_text`, but keys that are not built yet are read and checked instead of refused.
 pub fn load_text_ahead(name: &str, text: &str) -> Result<Loaded, Problems> {
-    load_written(
-        vec![in_working_folder(name, text)],
-        &from_process,
-        Strictness::Ahead,
-    )
+    load_written(vec![in_working_folder(name, text)], &from_process, Strictness::Ahead)
 }
 
 /// Whether keys that are not built yet are refused.
@@ -113,11 +105,7 @@ fn load_written(
     }
     problems.extend(resolve::refuse_budgets(&mut user));
 
-    let mut reader = Reader {
-        problems,
-        taken: Default::default(),
-        broken,
-    };
+    let mut reader = Reader { problems, taken: Default::default(), broken };
     // From the last to the first, so that taking an element off moves none that is still to come.
     for path in interpolated.broken.iter().rev() {
         reader.taken.insert(user.name_of(path));
@@ -142,13 +130,7 @@ fn load_written(
     let (errors, warnings): (Vec<_>, Vec<_>) =
         problems.partition(|problem| problem.severity == Severity::Error);
     match read {
-        Some(config) if errors.is_empty() => Ok(Loaded {
-            config,
-            warnings,
-            files,
-            config_files,
-            tree,
-        }),
+        Some(config) if errors.is_empty() => Ok(Loaded { config, warnings, files, config_files, tree }),
         _ => Err(Problems(in_order(errors))), // Doubts can wait until it works.
     }
 }
@@ -165,12 +147,7 @@ fn merged(written: Vec<Written>, defaults: &Defaults) -> (Node, Vec<Problem>) {
             None => whole = Some(tree),
         }
     }
-    let nothing = || {
-        Node::new(
-            super::tree::Value::Table(Default::default()),
-            defaults.root.origin.clone(),
-        )
-    };
+    let nothing = || Node::new(super::tree::Value::Table(Default::default()), defaults.root.origin.clone());
     (whole.unwrap_or_else(nothing), problems)
 }
 
@@ -185,39 +162,25 @@ fn finished(mut config: Config) -> Config {
 
 /// By file and line; what is about no line comes first. Wrong values on a line that is no TOML are no news.
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
-    let broken: Vec<_> = problems
-        .iter()
-        .filter(|one| one.kind == Kind::Syntax)
-        .filter_map(Problem::place)
-        .cloned()
-        .collect();
+    let broken: Vec<_> =
+        problems.iter().filter(|one| one.kind == Kind::Syntax).filter_map(Problem::place).cloned().collect();
     problems.retain(|problem| {
         problem.kind == Kind::Syntax
-            || problem
-                .place()
-                .is_none_or(|place| !broken.iter().any(|line| line.same_line(place)))
+            || problem.place().is_none_or(|place| !broken.iter().any(|line| line.same_line(place)))
     });
     problems.sort_by_cached_key(|problem| {
-        problem
-            .place()
-            .map(|place| (place.file().to_owned(), place.span.start, place.span.end))
+        problem.place().map(|place| (place.file().to_owned(), place.span.start, place.span.end))
     });
     problems
 }
 
 fn unreadable(complaints: Vec<String>) -> Problems {
-    let problems = complaints
-        .into_iter()
-        .map(|why| Problem::new("", why).kind(Kind::Syntax));
+    let problems = complaints.into_iter().map(|why| Problem::new("", why).kind(Kind::Syntax));
     Problems(problems.collect())
 }
 
 fn in_working_folder(name: &str, text: &str) -> Written {
-    Written {
-        name: name.to_owned(),
-        folder: PathBuf::new(),
-        text: text.to_owned(),
-    }
+    Written { name: name.to_owned(), folder: PathBuf::new(), text: text.to_owned() }
 }
 
 fn from_process(name: &str) -> Option<String> {

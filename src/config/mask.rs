@@ -111,11 +111,7 @@ pub(super) fn is_secret(path: &[String]) -> bool {
         let depth = pattern.len().min(path.len());
         // A prefix of a secret's path holds it too, when somebody writes a text where a table should be.
         (path.len() >= pattern.len() || depth > 1)
-            && pattern
-                .iter()
-                .zip(path)
-                .take(depth)
-                .all(|(want, have)| matches(want, have))
+            && pattern.iter().zip(path).take(depth).all(|(want, have)| matches(want, have))
     }) || path.last().is_some_and(|key| sounds_secret(key))
 }
 
@@ -124,10 +120,7 @@ fn outside_references(text: &str, span: Range<usize>) -> Vec<Range<usize>> {
     let mut hidden = Vec::new();
     let mut at = span.start;
     while let Some(rest) = text.get(at..span.end) {
-        let references = ["${env:", "${file:"]
-            .iter()
-            .filter_map(|opening| rest.find(opening))
-            .min();
+        let references = ["${env:", "${file:"].iter().filter_map(|opening| rest.find(opening)).min();
         let length = references.and_then(|start| Some((start, rest.get(start..)?.find('}')? + 1)));
         let Some((start, length)) = length else { break };
         hidden.push(at..at + start);
@@ -154,12 +147,7 @@ fn secrets_of_url(text: &str, span: Range<usize>) -> Vec<Range<usize>> {
     };
     let mut hidden = Vec::new();
     let mut at = span.start + scheme + 3;
-    for (number, segment) in written
-        .get(scheme + 3..)
-        .unwrap_or_default()
-        .split('/')
-        .enumerate()
-    {
+    for (number, segment) in written.get(scheme + 3..).unwrap_or_default().split('/').enumerate() {
         let secret = match number {
             0 => segment.rfind('@').unwrap_or(0),
             _ if looks_like_token(segment) => segment.len(),

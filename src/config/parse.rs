@@ -20,26 +20,14 @@ pub(super) fn parse(name: &str, folder: PathBuf, text: &str, layer: Layer) -> (N
     let errors = first_of_each_line(text, &errors);
     let hidden = mask::hidden_in(text, table.get_ref(), !errors.is_empty());
     let whole = table.span();
-    let source = Arc::new(Source {
-        name: name.to_owned(),
-        folder,
-        text: text.to_owned(),
-        hidden,
-    });
+    let source = Arc::new(Source { name: name.to_owned(), folder, text: text.to_owned(), hidden });
     let mut problems: Vec<Problem> = Vec::new();
     for (span, message) in errors {
         let source = Arc::clone(&source);
         problems.push(Problem::syntax(message, Place { source, span }));
     }
-    let origin = Origin {
-        layer,
-        source,
-        key: 0..0,
-        value: whole,
-    };
-    let mut growing = Growing {
-        problems: &mut problems,
-    };
+    let origin = Origin { layer, source, key: 0..0, value: whole };
+    let mut growing = Growing { problems: &mut problems };
     let root = growing.table(table.get_ref(), &origin, 0);
     (Node::new(Value::Table(root), origin), problems)
 }
@@ -81,25 +69,18 @@ impl Growing<'_> {
         let items = array.iter().enumerate().filter_map(|(index, value)| {
             let origin = parent.child(value.span(), value.span());
             let node = self.node(value, origin, depth + 1)?;
-            Some(Item {
-                label: Label::Index(index),
-                node,
-            })
+            Some(Item { label: Label::Index(index), node })
         });
         items.collect()
     }
 
     fn node(&mut self, value: &Spanned<DeValue<'_>>, origin: Origin, depth: usize) -> Option<Node> {
         if depth > DEPTH_MAX {
-            self.problems
-                .push(Problem::syntax("nested too deeply", origin.key_place()));
+            self.problems.push(Problem::syntax("nested too deeply", origin.key_place()));
             return None;
         }
         let value = match value.get_ref() {
-            DeValue::String(text) => Value::Text(Text {
-                raw: Cow::into_owned(text.clone()),
-                resolved: None,
-            }),
+            DeValue::String(text) => Value::Text(Text { raw: Cow::into_owned(text.clone()), resolved: None }),
             DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
                 Ok(number) => Value::Integer(number),
                 Err(_) => return self.too_large(&origin),
@@ -117,10 +98,7 @@ impl Growing<'_> {
     }
 
     fn too_large(&mut self, origin: &Origin) -> Option<Node> {
-        self.problems.push(Problem::syntax(
-            "not a number that can be held",
-            origin.value_place(),
-        ));
+        self.problems.push(Problem::syntax("not a number that can be held", origin.value_place()));
         None
     }
 }

@@ -69,12 +69,13 @@ impl Problem {
         }
     }
 
+    /// About a file or value that reads well and cannot be used: a certificate that is none, a key that does not fit it.
+    pub fn unusable(message: impl Into<String>) -> Self {
+        Self::new("", message)
+    }
+
     pub(super) fn syntax(message: impl Into<String>, place: Place) -> Self {
-        Self {
-            kind: Kind::Syntax,
-            ..Self::new("", message)
-        }
-        .at(place, "")
+        Self { kind: Kind::Syntax, ..Self::new("", message) }.at(place, "")
     }
 
     /// About the value at `path` in `tree`; it is shown if it is a scalar and no secret.
@@ -139,6 +140,11 @@ impl Problems {
     /// How many.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// All of them, on their own.
+    pub fn into_vec(self) -> Vec<Problem> {
+        self.0
     }
 
     /// Never true of what `load` returns.

@@ -38,10 +38,8 @@ impl Reader {
                 }
             }
         }
-        self.problems.push(Problem::new(
-            "",
-            format!("more than {REPAIRS_MAX} problems; the rest was not looked at"),
-        ));
+        self.problems
+            .push(Problem::new("", format!("more than {REPAIRS_MAX} problems; the rest was not looked at")));
         None
     }
 
@@ -100,9 +98,10 @@ fn unknown_key(tree: &Node, path: &[Step], expected: &[&'static str]) -> Problem
     if let Some(node) = tree.at(path) {
         problem = problem.at(node.origin.key_place(), "");
         // It may be a misspelt secret.
-        let texts = node.leaves().into_iter().filter(|(_, leaf)| {
-            !matches!(leaf.value, Value::Bool(_) | Value::Integer(_) | Value::Float(_))
-        });
+        let texts = node
+            .leaves()
+            .into_iter()
+            .filter(|(_, leaf)| !matches!(leaf.value, Value::Bool(_) | Value::Integer(_) | Value::Float(_)));
         problem.hide = texts.map(|(_, leaf)| leaf.origin.value_place()).collect();
     }
     match nearest(key, expected) {
@@ -116,9 +115,7 @@ pub(super) fn nearest<'w>(given: &str, words: &[&'w str]) -> Option<&'w str> {
     if given.len() > NEAR_MAX {
         return None;
     }
-    let scored = words
-        .iter()
-        .map(|word| (strsim::jaro_winkler(&given.to_ascii_lowercase(), word), *word));
+    let scored = words.iter().map(|word| (strsim::jaro_winkler(&given.to_ascii_lowercase(), word), *word));
     let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other));
     best.filter(|(score, _)| *score >= 0.8).map(|(_, word)| word)
 }

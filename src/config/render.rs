@@ -22,22 +22,12 @@ impl Problems {
 
 /// Problems with their lines, one paragraph each.
 pub fn render(problems: &[Problem], color: bool) -> String {
-    let renderer = if color {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
-    let hide: Vec<&Place> = problems
-        .iter()
-        .flat_map(|problem| &problem.hide)
-        .collect();
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let hide: Vec<&Place> = problems.iter().flat_map(|problem| &problem.hide).collect();
     let mut text = String::new();
     for problem in problems {
-        let excerpts: Vec<Excerpt> = problem
-            .places
-            .iter()
-            .map(|(place, _)| Excerpt::of(place, &hide))
-            .collect();
+        let excerpts: Vec<Excerpt> =
+            problem.places.iter().map(|(place, _)| Excerpt::of(place, &hide)).collect();
         let level = match problem.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
@@ -65,24 +55,15 @@ struct Excerpt {
 impl Excerpt {
     fn of(place: &Place, hide: &[&Place]) -> Self {
         let text = &place.source.text;
-        let start = text
-            .get(..place.span.start)
-            .and_then(|before| before.rfind('\n'))
-            .map_or(0, |at| at + 1);
+        let start = text.get(..place.span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
         let rest = text.get(place.span.start..).unwrap_or_default();
         let end = rest.find('\n').map_or(text.len(), |at| place.span.start + at);
         let mut hidden = place.source.hidden.clone();
-        let others = hide
-            .iter()
-            .filter(|other| Arc::ptr_eq(&other.source, &place.source));
+        let others = hide.iter().filter(|other| Arc::ptr_eq(&other.source, &place.source));
         hidden.extend(others.map(|other| other.span.clone()));
         let span = place.span.start - start
             ..place.span.end.clamp(place.span.start, end.max(place.span.start)) - start;
-        Self {
-            line: place.line_and_column().0,
-            text: mask::masked(text, start..end, &hidden),
-            span,
-        }
+        Self { line: place.line_and_column().0, text: mask::masked(text, start..end, &hidden), span }
     }
 
     fn snippet<'a>(
@@ -91,33 +72,16 @@ impl Excerpt {
         place: &'a Place,
         label: &'a str,
     ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-        let kind = if first {
-            AnnotationKind::Primary
-        } else {
-            AnnotationKind::Context
-        };
+        let kind = if first { AnnotationKind::Primary } else { AnnotationKind::Context };
         let annotation = kind.span(self.span.clone());
-        let annotation = if label.is_empty() {
-            annotation
-        } else {
-            annotation.label(label)
-        };
-        Snippet::source(self.text.as_str())
-            .line_start(self.line)
-            .path(place.file())
-            .annotation(annotation)
+        let annotation = if label.is_empty() { annotation } else { annotation.label(label) };
+        Snippet::source(self.text.as_str()).line_start(self.line).path(place.file()).annotation(annotation)
     }
 }
 
 /// Nothing that a terminal would act on.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|letter| {
-            if letter.is_control() && letter != '\n' {
-                '\u{fffd}'
-            } else {
-                letter
-            }
-        })
+        .map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter })
         .collect()
 }

@@ -7,14 +7,9 @@ use super::tree::{Item, Label, Node, Step, Table, Value};
 
 /// The user's tree over the profile over the defaults; routes are left out, since they lie over finished upstreams.
 pub(super) fn without_routes(mut user: Node, defaults: &Defaults) -> Node {
-    let profile = user
-        .key("profile")
-        .and_then(Node::text)
-        .unwrap_or("production")
-        .to_owned();
-    let (whole, of_upstreams) = defaults
-        .profile(&profile)
-        .map_or((None, None), |(whole, up)| (Some(whole), up));
+    let profile = user.key("profile").and_then(Node::text).unwrap_or("production").to_owned();
+    let (whole, of_upstreams) =
+        defaults.profile(&profile).map_or((None, None), |(whole, up)| (Some(whole), up));
     if let Value::Table(table) = &mut user.value {
         table.remove("route");
     }
@@ -56,9 +51,8 @@ pub(super) fn routes(user: &Node, resolved: &Node, defaults: &Defaults) -> Node 
         }
         lists(&mut item.node, defaults);
         let upstream = item.node.key("upstream").and_then(Node::text);
-        let upstream = upstream
-            .and_then(|name| resolved.key("upstream")?.key(name))
-            .unwrap_or(&defaults.upstream);
+        let upstream =
+            upstream.and_then(|name| resolved.key("upstream")?.key(name)).unwrap_or(&defaults.upstream);
         let mut lower = defaults.route.clone();
         for key in OVERRIDABLE {
             if let Some(node) = upstream.key(key) {
@@ -118,13 +112,7 @@ pub(super) fn refuse_budgets(user: &mut Node) -> Vec<Problem> {
 pub(super) fn join(first: &mut Node, second: Node, name: &mut Vec<Step>, problems: &mut Vec<Problem>) {
     let both_lists = first.is_array_of_tables() && second.is_array_of_tables();
     match (&mut first.value, second) {
-        (
-            Value::Table(into),
-            Node {
-                value: Value::Table(from),
-                ..
-            },
-        ) => {
+        (Value::Table(into), Node { value: Value::Table(from), .. }) => {
             for (key, node) in from {
                 name.push(Step::Key(key.clone()));
                 match into.get_mut(&key) {
@@ -136,19 +124,10 @@ pub(super) fn join(first: &mut Node, second: Node, name: &mut Vec<Step>, problem
                 name.pop();
             }
         }
-        (
-            Value::Array(into),
-            Node {
-                value: Value::Array(from),
-                ..
-            },
-        ) if both_lists => {
+        (Value::Array(into), Node { value: Value::Array(from), .. }) if both_lists => {
             for item in from {
                 let label = Label::Index(into.len());
-                into.push(Item {
-                    label,
-                    node: item.node,
-                });
+                into.push(Item { label, node: item.node });
             }
         }
         (_, second) => {
@@ -157,12 +136,7 @@ pub(super) fn join(first: &mut Node, second: Node, name: &mut Vec<Step>, problem
             let help = "set it in one file only: the files of a folder are one config";
             let message = format!("set twice, in {} and in {}", before.file(), again.file());
             let problem = Problem::new(first.name_of(name), message);
-            problems.push(
-                problem
-                    .at(again, "set again here")
-                    .at(before, "first set here")
-                    .help(help),
-            );
+            problems.push(problem.at(again, "set again here").at(before, "first set here").help(help));
         }
     }
 }
@@ -187,10 +161,7 @@ fn over_defaults(mut written: Node, defaults: &Defaults, profile: Option<&Node>)
 
 /// Each entry of a list of tables starts from what the defaults show.
 fn lists(node: &mut Node, defaults: &Defaults) {
-    for (key, entry) in [
-        ("rate_limit", &defaults.rate_limit),
-        ("fallback", &defaults.fallback),
-    ] {
+    for (key, entry) in [("rate_limit", &defaults.rate_limit), ("fallback", &defaults.fallback)] {
         if let Some(list) = at_mut(node, key) {
             each_entry(list, entry);
         }
@@ -226,20 +197,11 @@ fn lay_over(node: &mut Node, lower: &Node) {
 }
 
 fn shorthand(name: &str, route: &Node) -> Item {
-    let upstream = super::tree::Text {
-        raw: name.to_owned(),
-        resolved: None,
-    };
+    let upstream = super::tree::Text { raw: name.to_owned(), resolved: None };
     let upstream = Node::new(Value::Text(upstream), route.origin.clone());
-    let table = Table::from([
-        ("path".to_owned(), route.clone()),
-        ("upstream".to_owned(), upstream),
-    ]);
+    let table = Table::from([("path".to_owned(), route.clone()), ("upstream".to_owned(), upstream)]);
     let node = Node::new(Value::Table(table), route.origin.clone());
-    Item {
-        label: Label::Shorthand(name.to_owned()),
-        node,
-    }
+    Item { label: Label::Shorthand(name.to_owned()), node }
 }
 
 fn at_mut<'n>(node: &'n mut Node, key: &str) -> Option<&'n mut Node> {

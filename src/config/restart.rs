@@ -18,12 +18,8 @@ impl Loaded {
         let place = |key: &str| {
             let path: Vec<Step> = key.split('.').map(Step::from).collect();
             // A key that was taken out is shown where its table stands.
-            let nearest = (1..=path.len())
-                .rev()
-                .find_map(|length| self.tree.at(path.get(..length)?));
-            nearest
-                .filter(|node| node.is_users())
-                .map(|node| node.origin.key_place())
+            let nearest = (1..=path.len()).rev().find_map(|length| self.tree.at(path.get(..length)?));
+            nearest.filter(|node| node.is_users()).map(|node| node.origin.key_place())
         };
         let problems = changed(running, &self.config).map(|key| match place(key) {
             Some(place) => problem(key).at(place, ""),
@@ -44,21 +40,13 @@ fn changed<'c>(old: &'c Config, new: &'c Config) -> impl Iterator<Item = &'stati
     let all = [
         ("server.listen", one.listen != other.listen),
         ("server.workers", one.workers != other.workers),
-        (
-            "server.max_connections",
-            one.max_connections != other.max_connections,
-        ),
+        ("server.max_connections", one.max_connections != other.max_connections),
         ("server.buffer_memory", one.buffer_memory != other.buffer_memory),
         ("server.tls", one.tls.is_some() != other.tls.is_some()),
         ("admin.listen", old.admin.listen != new.admin.listen),
-        (
-            "admin.public_listen",
-            old.admin.public_listen != new.admin.public_listen,
-        ),
+        ("admin.public_listen", old.admin.public_listen != new.admin.public_listen),
         ("admin.tls", old.admin.tls.is_some() != new.admin.tls.is_some()),
         ("dead_letter.path", old.dead_letter.path != new.dead_letter.path),
     ];
-    all.into_iter()
-        .filter(|(_, differs)| *differs)
-        .map(|(key, _)| key)
+    all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key)
 }

@@ -14,26 +14,16 @@ use super::unbuilt::{UNBUILT, Unbuilt};
 
 /// The schema, draft 2020-12.
 pub fn schema() -> Json {
-    let settings = SchemaSettings::draft2020_12()
-        .for_deserialize()
-        .with(|settings| settings.inline_subschemas = true);
-    let mut root = settings
-        .into_generator()
-        .into_root_schema_for::<Config>()
-        .to_value();
+    let settings =
+        SchemaSettings::draft2020_12().for_deserialize().with(|settings| settings.inline_subschemas = true);
+    let mut root = settings.into_generator().into_root_schema_for::<Config>().to_value();
     without_null(&mut root);
     let defaults = Defaults::read();
     apply(&mut root, &defaults.root);
     for (pointer, node) in [
         ("/properties/upstream/additionalProperties", &defaults.upstream),
-        (
-            "/properties/upstream/additionalProperties/properties/rate_limit/items",
-            &defaults.rate_limit,
-        ),
-        (
-            "/properties/upstream/additionalProperties/properties/fallback/items",
-            &defaults.fallback,
-        ),
+        ("/properties/upstream/additionalProperties/properties/rate_limit/items", &defaults.rate_limit),
+        ("/properties/upstream/additionalProperties/properties/fallback/items", &defaults.fallback),
         ("/properties/admin/properties/token/items", &defaults.token),
         ("/properties/notify/items", &defaults.notify),
         ("/properties/route/items", &defaults.route),
@@ -97,10 +87,8 @@ fn upstreams(root: &mut Json) {
     if let Some(upstream) = upstream.and_then(Json::as_object_mut) {
         let one = json!([{"required": ["url"]}, {"required": ["urls"]}]);
         upstream.insert("oneOf".to_owned(), one);
-        if let Some(urls) = upstream
-            .get_mut("properties")
-            .and_then(|all| all.get_mut("urls"))
-            .and_then(Json::as_object_mut)
+        if let Some(urls) =
+            upstream.get_mut("properties").and_then(|all| all.get_mut("urls")).and_then(Json::as_object_mut)
         {
             urls.remove("default");
             urls.insert("minItems".to_owned(), json!(1));
@@ -122,10 +110,7 @@ fn routes(root: &mut Json, defaults: &Defaults) {
     let Some(route) = root.pointer_mut("/properties/route/items") else {
         return;
     };
-    if let Some(retry) = route
-        .pointer_mut("/properties/retry/properties")
-        .and_then(Json::as_object_mut)
-    {
+    if let Some(retry) = route.pointer_mut("/properties/retry/properties").and_then(Json::as_object_mut) {
         retry.remove("budget");
     }
     for key in OVERRIDABLE {
@@ -133,14 +118,12 @@ fn routes(root: &mut Json, defaults: &Defaults) {
             continue;
         };
         match key {
-            "rate_limit" => part
-                .get_mut("items")
-                .into_iter()
-                .for_each(|items| apply(items, &defaults.rate_limit)),
-            "fallback" => part
-                .get_mut("items")
-                .into_iter()
-                .for_each(|items| apply(items, &defaults.fallback)),
+            "rate_limit" => {
+                part.get_mut("items").into_iter().for_each(|items| apply(items, &defaults.rate_limit));
+            }
+            "fallback" => {
+                part.get_mut("items").into_iter().for_each(|items| apply(items, &defaults.fallback));
+            }
             _ => optional(part),
         }
     }
@@ -166,15 +149,10 @@ fn mark(schema: &mut Json, steps: &[&str], unbuilt: &Unbuilt) {
         let Some(object) = schema.as_object_mut() else {
             return;
         };
-        let description = object
-            .get("description")
-            .and_then(Json::as_str)
-            .unwrap_or_default();
+        let description = object.get("description").and_then(Json::as_str).unwrap_or_default();
         if unbuilt.but.is_empty() {
-            object.insert(
-                "description".to_owned(),
-                json!(format!("Not built yet. {description}").trim_end()),
-            );
+            object
+                .insert("description".to_owned(), json!(format!("Not built yet. {description}").trim_end()));
             object.insert("x-fender-not-built".to_owned(), json!(true));
         } else {
             object.insert(
@@ -188,9 +166,7 @@ fn mark(schema: &mut Json, steps: &[&str], unbuilt: &Unbuilt) {
     let below = match *step {
         "*" if schema.get("items").is_some() => schema.get_mut("items"),
         "*" => schema.get_mut("additionalProperties"),
-        key => schema
-            .get_mut("properties")
-            .and_then(|properties| properties.get_mut(key)),
+        key => schema.get_mut("properties").and_then(|properties| properties.get_mut(key)),
     };
     if let Some(below) = below {
         mark(below, rest, unbuilt);
@@ -236,11 +212,8 @@ fn json_of(node: &Node) -> Json {
         Value::Bool(flag) => json!(flag),
         Value::Date => Json::Null,
         Value::Array(items) => items.iter().map(|item| json_of(&item.node)).collect(),
-        Value::Table(table) => Json::Object(
-            table
-                .iter()
-                .map(|(key, node)| (key.clone(), json_of(node)))
-                .collect(),
-        ),
+        Value::Table(table) => {
+            Json::Object(table.iter().map(|(key, node)| (key.clone(), json_of(node))).collect())
+        }
     }
 }

@@ -44,7 +44,8 @@ struct Seen {
 impl Seen {
     /// A key before its equals sign, the name of a table, a number, a boolean.
     fn is_harmless(&self, line: &str, begin: usize, end: usize) -> bool {
-        let (Some(before), Some(word), Some(after)) = (line.get(..begin), line.get(begin..end), line.get(end..))
+        let (Some(before), Some(word), Some(after)) =
+            (line.get(..begin), line.get(begin..end), line.get(end..))
         else {
             return false;
         };

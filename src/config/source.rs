@@ -34,11 +34,7 @@ impl fmt::Debug for Source {
 impl Place {
     /// Line and column, from one; columns count characters.
     pub fn line_and_column(&self) -> (usize, usize) {
-        let before = self
-            .source
-            .text
-            .get(..self.span.start)
-            .unwrap_or(&self.source.text);
+        let before = self.source.text.get(..self.span.start).unwrap_or(&self.source.text);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
         (line, column)
@@ -80,10 +76,7 @@ pub(super) fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
     match files.len() {
         0 => Err(format!("{} holds no *.toml file", path.display())),
         1..=FILES_MAX => Ok(files),
-        _ => Err(format!(
-            "{} holds more than {FILES_MAX} *.toml files",
-            path.display()
-        )),
+        _ => Err(format!("{} holds more than {FILES_MAX} *.toml files", path.display())),
     }
 }
 
@@ -105,14 +98,9 @@ pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Strin
         return Err("is a folder".to_owned());
     }
     let mut bytes = Vec::new();
-    file.take(bytes_max + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
-        return Err(format!(
-            "it is larger than {}",
-            crate::units::format_size(bytes_max)
-        ));
+        return Err(format!("it is larger than {}", crate::units::format_size(bytes_max)));
     }
     Ok(bytes)
 }

@@ -26,9 +26,8 @@ impl Node {
             }
             Value::Table(table) if table.is_empty() => "{}".to_owned(),
             Value::Table(table) => {
-                let entries = table
-                    .iter()
-                    .map(|(key, node)| format!("{} = {}", written_key(key), node.written()));
+                let entries =
+                    table.iter().map(|(key, node)| format!("{} = {}", written_key(key), node.written()));
                 format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
             }
         }

@@ -94,17 +94,11 @@ impl std::fmt::Debug for Text {
 
 impl Origin {
     pub(super) fn key_place(&self) -> Place {
-        Place {
-            source: Arc::clone(&self.source),
-            span: self.key.clone(),
-        }
+        Place { source: Arc::clone(&self.source), span: self.key.clone() }
     }
 
     pub(super) fn value_place(&self) -> Place {
-        Place {
-            source: Arc::clone(&self.source),
-            span: self.value.clone(),
-        }
+        Place { source: Arc::clone(&self.source), span: self.value.clone() }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -114,11 +108,7 @@ impl Origin {
 
 impl Node {
     pub(super) fn new(value: Value, origin: Origin) -> Self {
-        Self {
-            value,
-            origin,
-            below: None,
-        }
+        Self { value, origin, below: None }
     }
 
     pub(super) fn table(&self) -> Option<&Table> {
@@ -162,26 +152,17 @@ impl Node {
     }
 
     fn at_mut(&mut self, path: &[Step]) -> Option<&mut Self> {
-        path.iter()
-            .try_fold(self, |node, step| match (&mut node.value, step) {
-                (Value::Table(table), Step::Key(key)) => table.get_mut(key),
-                (Value::Array(items), Step::Item(number)) => {
-                    items.get_mut(*number).map(|item| &mut item.node)
-                }
-                _ => None,
-            })
+        path.iter().try_fold(self, |node, step| match (&mut node.value, step) {
+            (Value::Table(table), Step::Key(key)) => table.get_mut(key),
+            (Value::Array(items), Step::Item(number)) => items.get_mut(*number).map(|item| &mut item.node),
+            _ => None,
+        })
     }
 
     /// This tree over a lower one.
     pub(super) fn over(mut self, lower: Self) -> Self {
         match (&mut self.value, lower) {
-            (
-                Value::Table(upper),
-                Self {
-                    value: Value::Table(lower),
-                    ..
-                },
-            ) => {
+            (Value::Table(upper), Self { value: Value::Table(lower), .. }) => {
                 for (key, node) in lower {
                     let merged = match upper.remove(&key) {
                         Some(above) => above.over(node),
@@ -254,11 +235,7 @@ impl Node {
 /// A key as TOML wants it: bare where it may be.
 pub(super) fn written_key(key: &str) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if !key.is_empty() && key.bytes().all(bare) {
-        key.to_owned()
-    } else {
-        format!("{key:?}")
-    }
+    if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { format!("{key:?}") }
 }
 
 impl From<&str> for Step {

@@ -26,11 +26,7 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     key("notify", "webhooks"),
     key("dialect", "dialects of one's own"),
     key("trace", "traces"),
-    Unbuilt {
-        path: "upstream.*.dialect",
-        but: &["auto", "generic"],
-        what: "this dialect",
-    },
+    Unbuilt { path: "upstream.*.dialect", but: &["auto", "generic"], what: "this dialect" },
     key("upstream.*.criticality", "degradation"),
     key("upstream.*.shed_at", "degradation"),
     key("upstream.*.proxy", "an egress proxy"),
@@ -81,13 +77,8 @@ pub(super) fn refuse(tree: &Node) -> Vec<Problem> {
 pub fn unbuilt_in_force(config: &Config) -> Vec<String> {
     let lines = config.upstream.iter().filter_map(|(name, upstream)| {
         let asked = asked_for(upstream);
-        (!asked.is_empty()).then(|| {
-            format!(
-                "upstream.{name} (preset {}): {}",
-                upstream.preset.as_str(),
-                asked.join(", ")
-            )
-        })
+        (!asked.is_empty())
+            .then(|| format!("upstream.{name} (preset {}): {}", upstream.preset.as_str(), asked.join(", ")))
     });
     lines.collect()
 }
@@ -95,22 +86,10 @@ pub fn unbuilt_in_force(config: &Config) -> Vec<String> {
 fn asked_for(upstream: &Upstream) -> Vec<&'static str> {
     use super::model::{Mode, Preset};
     let policies = [
-        (
-            "upstream.*.retry.max_attempts",
-            "retry",
-            upstream.retry.max_attempts > 1,
-        ),
+        ("upstream.*.retry.max_attempts", "retry", upstream.retry.max_attempts > 1),
         ("upstream.*.breaker", "breaker", upstream.breaker.enabled),
-        (
-            "upstream.*.stream",
-            "stream.first_content",
-            upstream.stream.first_content.is_some(),
-        ),
-        (
-            "upstream.*.dead_letter",
-            "dead_letter",
-            upstream.dead_letter.mode != Mode::Off,
-        ),
+        ("upstream.*.stream", "stream.first_content", upstream.stream.first_content.is_some()),
+        ("upstream.*.dead_letter", "dead_letter", upstream.dead_letter.mode != Mode::Off),
     ];
     // The plain defaults ask for a breaker and retries too; only a preset is somebody's choice.
     let chosen = upstream.preset != Preset::Internal;

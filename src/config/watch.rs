@@ -22,9 +22,21 @@ impl Watcher {
             let seen = Seen::of(&path);
             (path, seen)
         });
-        Self {
-            files: files.collect(),
-        }
+        Self { files: files.collect() }
+    }
+
+    /// Watches these instead: those that were watched already, from the state on that they were known in. So what is
+    /// watched before it is read, and told of in full only by reading it, is never left unwatched in between.
+    pub fn follow(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        let mut known = std::mem::take(&mut self.files);
+        let kept = files.into_iter().map(|path| {
+            let at = known.iter().position(|(watched, _)| *watched == path);
+            at.map(|at| known.swap_remove(at)).unwrap_or_else(|| {
+                let seen = Seen::of(&path);
+                (path, seen)
+            })
+        });
+        self.files = kept.collect();
     }
 
     /// Whether any content has changed since the last call; each change is told once.
@@ -57,10 +69,7 @@ impl Seen {
     fn of(path: &Path) -> Self {
         // The stat comes first: if the file changes in between, the next look sees another stat.
         let stat = std::fs::metadata(path).ok().map(|metadata| Stat::of(&metadata));
-        Self {
-            stat,
-            content: content(path),
-        }
+        Self { stat, content: content(path) }
     }
 
     fn look_again(&mut self, path: &Path) -> bool {
@@ -91,15 +100,10 @@ impl Stat {
 fn content(path: &Path) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     if path.is_dir() {
-        let mut names: Vec<_> = std::fs::read_dir(path)
-            .ok()?
-            .filter_map(|entry| Some(entry.ok()?.file_name()))
-            .collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
         names.sort();
-        for name in names
-            .iter()
-            .filter(|name| Path::new(name).extension().is_some_and(|end| end == "toml"))
-        {
+        for name in names.iter().filter(|name| Path::new(name).extension().is_some_and(|end| end == "toml")) {
             hasher.write(name.as_encoded_bytes());
             hasher.write_u8(0);
         }

@@ -1,1 +1,12 @@
-//! (to come)
+//! The front door: listeners, connections, TLS.
+//!
+//! Promises: no message whose framing two parsers could read differently ever reaches the proxy; heads, bodies and
+//! connections have a bound in bytes and in time; a cut stays visible as a cut. It never decides what happens to a
+//! request: every one becomes a call of [`crate::proxy::Proxy::handle`].
+
+pub mod connection;
+pub mod framing;
+pub mod guard;
+mod judge;
+pub mod listen;
+pub mod tls;

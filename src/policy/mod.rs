@@ -3,12 +3,16 @@
 //! Each policy owns its `Settings`: what the config may say about it, checked as far as one value can be.
 
 pub mod backoff;
+pub mod blame;
 pub mod breaker;
 pub mod budget;
 pub mod deadline;
 pub mod degradation;
 pub mod key;
 pub mod limit;
+pub mod outcome;
+pub mod reason;
 pub mod retry;
 pub mod throttle;
 pub mod trigger;
+pub mod verdict;

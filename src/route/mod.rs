@@ -1,1 +1,7 @@
-//! (to come)
+//! Which plan applies to a request: a compiled table, immutable, swapped whole by a reload.
+
+mod plan;
+mod table;
+
+pub use plan::Plan;
+pub use table::Table;

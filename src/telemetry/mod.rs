@@ -1,1 +1,10 @@
-//! (to come)
+//! Off to the side: what Fender says of itself.
+//!
+//! Promises: an event is one struct, whose log line and metric cannot disagree; label values come from the config, never
+//! from requests; a log reader that hangs costs lines (counted), never traffic. Nothing here decides anything.
+
+pub mod access;
+pub mod events;
+pub mod logging;
+pub mod metrics;
+mod sink;

@@ -1,1 +1,23 @@
-//! (to come)
+//! The other side: an upstream's endpoints, connections, TLS and addresses.
+//!
+//! Promises: a failed send says what it did upstream (its verdict); a connection is used by one worker alone; what a
+//! request needs but cannot have at once (an address, a connection) it waits for no longer than `timeout.connect`.
+//! It never decides whether to try again.
+
+mod cell;
+mod connect;
+mod endpoint;
+mod fault;
+mod meter;
+mod pool;
+mod resolve;
+mod send;
+pub mod tls;
+pub mod upload;
+
+pub use cell::{Snapshot, Upstream};
+pub use fault::{Fault, chain};
+pub use meter::Metered;
+pub use pool::Loan;
+pub use resolve::Resolver;
+pub use send::{OnInterim, Outgoing, Reply};

@@ -24,11 +24,9 @@ fn the_full_example_is_in_order() {
 
 #[test]
 fn the_resolved_defaults_are_what_an_empty_upstream_comes_to() {
-    for (preset, name) in [
-        (Preset::Ai, "ai"),
-        (Preset::Messaging, "messaging"),
-        (Preset::Internal, "internal"),
-    ] {
+    for (preset, name) in
+        [(Preset::Ai, "ai"), (Preset::Messaging, "messaging"), (Preset::Internal, "internal")]
+    {
         for (profile, environment) in [
             (Profile::Production, "production"),
             (Profile::Development, "development"),
@@ -39,10 +37,8 @@ fn the_resolved_defaults_are_what_an_empty_upstream_comes_to() {
                     .unwrap_or_else(|problems| panic!("{}", problems.render(false)))
                     .config
             };
-            let printed = resolved(preset, profile).replace(
-                "[upstream.NAME]\n",
-                "[upstream.NAME]\nurl = 'http://a'\nroute = '/a'\n",
-            );
+            let printed = resolved(preset, profile)
+                .replace("[upstream.NAME]\n", "[upstream.NAME]\nurl = 'http://a'\nroute = '/a'\n");
             let empty = format!(
                 "profile = '{environment}'\n[upstream.NAME]\nurl = 'http://a'\nroute = '/a'\npreset = '{name}'"
             );

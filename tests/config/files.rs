@@ -35,20 +35,8 @@ fn the_files_of_a_folder_are_one_config() {
     let loaded = load(folder.path()).unwrap_or_else(|problems| panic!("{problems}"));
     let config = &loaded.config;
     assert_eq!((config.server.workers, config.server.max_connections), (2, 5));
-    assert_eq!(
-        config
-            .route
-            .iter()
-            .map(|route| route.path.as_str())
-            .collect::<Vec<_>>(),
-        ["/a", "/b"]
-    );
-    assert_eq!(
-        loaded.files.len(),
-        3,
-        "both files and the folder: {:?}",
-        loaded.files
-    );
+    assert_eq!(config.route.iter().map(|route| route.path.as_str()).collect::<Vec<_>>(), ["/a", "/b"]);
+    assert_eq!(loaded.files.len(), 3, "both files and the folder: {:?}", loaded.files);
     assert_eq!(loaded.config_files, 2);
 }
 
@@ -56,10 +44,7 @@ fn the_files_of_a_folder_are_one_config() {
 fn one_scalar_set_in_two_files_is_an_error_that_names_both() {
     let folder = folder(&[
         ("a.toml", "[server]\nworkers = 1\nlisten = ['127.0.0.1:1']\n"),
-        (
-            "b.toml",
-            "\n[server]\nworkers = 1\nlisten = ['127.0.0.1:2']\n[upstream.a]\nurl = 5",
-        ),
+        ("b.toml", "\n[server]\nworkers = 1\nlisten = ['127.0.0.1:2']\n[upstream.a]\nurl = 5"),
     ]);
     insta::assert_snapshot!(said(folder.path()));
 }
@@ -90,11 +75,7 @@ fn every_file_that_a_config_names_is_watched() {
         ),
     ]);
     let loaded = load(&folder.path().join("fender.toml")).unwrap_or_else(|problems| panic!("{problems}"));
-    let names: Vec<_> = loaded
-        .files
-        .iter()
-        .filter_map(|file| file.file_name()?.to_str())
-        .collect();
+    let names: Vec<_> = loaded.files.iter().filter_map(|file| file.file_name()?.to_str()).collect();
     assert_eq!(names, ["cert.pem", "fender.toml", "key.pem"]);
     let tls = loaded.config.server.tls.expect("there is one");
     assert_eq!(tls.cert_file, folder.path().join("cert.pem"));

@@ -14,16 +14,8 @@ fn config(text: &str) -> Config {
 fn check(file: &str, attempt: u64, open_for: u64) {
     let config = config(file);
     let upstream = &config.upstream["a"];
-    assert_eq!(
-        upstream.timeout.attempt,
-        Duration::from_millis(attempt),
-        "attempt\n{file}"
-    );
-    assert_eq!(
-        upstream.breaker.open_for,
-        Duration::from_millis(open_for),
-        "open_for\n{file}"
-    );
+    assert_eq!(upstream.timeout.attempt, Duration::from_millis(attempt), "attempt\n{file}");
+    assert_eq!(upstream.breaker.open_for, Duration::from_millis(open_for), "open_for\n{file}");
 }
 
 #[test]
@@ -34,11 +26,7 @@ fn later_layers_win_key_by_key() {
     check(&format!("{a}preset = 'ai'"), 600_000, 30_000);
     check(&format!("{a}preset = 'messaging'"), 30_000, 60_000);
     check(&format!("profile = 'development'\n{a}"), 15_000, 2_000);
-    check(
-        &format!("profile = 'development'\n{a}preset = 'ai'"),
-        600_000,
-        2_000,
-    );
+    check(&format!("profile = 'development'\n{a}preset = 'ai'"), 600_000, 2_000);
     check(&format!("profile = 'testing'\n{a}preset = 'ai'"), 2_000, 30_000);
     check(
         &format!("profile = 'testing'\n{a}preset = 'ai'\ntimeout.attempt = '1s'\nbreaker.open_for = '3s'"),
@@ -59,12 +47,7 @@ fn presets_and_profiles_say_what_the_contract_says() {
     assert_eq!(ai.breaker.consecutive_failures, 3);
     let testing = config(&format!("profile = 'testing'\n{a}"));
     assert_eq!(testing.upstream["a"].retry.max_attempts, 1);
-    assert_eq!(
-        config(&format!("profile = 'development'\n{a}"))
-            .server
-            .drain_quiet,
-        Duration::ZERO
-    );
+    assert_eq!(config(&format!("profile = 'development'\n{a}")).server.drain_quiet, Duration::ZERO);
     assert_eq!(config(a).server.drain_quiet, Duration::from_secs(5));
 }
 
@@ -75,19 +58,14 @@ fn a_route_overrides_single_keys_of_its_upstream() {
          [[route]]\npath = '/fast/'\nupstream = 'a'\nmethods = ['GET']\ntimeout = { total = '3s' }\nidempotent = 'yes'\n\
          [[route]]\nhost = 'Api.Local'\npath = '/'\nupstream = 'a'\nstrip_prefix = false\n",
     );
-    let [fast, rest] = config.route.as_slice() else {
-        panic!("two routes")
-    };
+    let [fast, rest] = config.route.as_slice() else { panic!("two routes") };
     assert_eq!((fast.name.as_str(), fast.path.as_str()), ("/fast", "/fast"));
     assert_eq!(fast.plan.timeout.total, Duration::from_secs(3));
     assert_eq!(fast.plan.timeout.connect, Duration::from_secs(1));
     assert_eq!(fast.plan.retry.max_body, 2 << 20);
     assert_eq!(fast.plan.idempotent, fender::config::Idempotent::Yes);
     assert!(fast.strip_prefix);
-    assert_eq!(
-        (rest.name.as_str(), rest.host.as_deref()),
-        ("api.local/", Some("api.local"))
-    );
+    assert_eq!((rest.name.as_str(), rest.host.as_deref()), ("api.local/", Some("api.local")));
     assert_eq!(rest.plan.timeout.total, Duration::from_secs(9));
     assert!(!rest.strip_prefix);
 }
@@ -95,9 +73,7 @@ fn a_route_overrides_single_keys_of_its_upstream() {
 #[test]
 fn the_shorthand_adds_a_route_with_the_upstreams_plan() {
     let config = config("[upstream.a]\nurl = 'https://a/base/'\nroute = '/a'\npreset = 'ai'\n");
-    let [route] = config.route.as_slice() else {
-        panic!("one route")
-    };
+    let [route] = config.route.as_slice() else { panic!("one route") };
     assert_eq!((route.path.as_str(), route.upstream.as_str()), ("/a", "a"));
     assert_eq!(route.plan.timeout, config.upstream["a"].timeout);
     assert_eq!(config.upstream["a"].urls.len(), 1);
@@ -113,10 +89,7 @@ fn arrays_replace_whole_and_entries_start_from_their_defaults() {
     );
     let a = &config.upstream["a"];
     assert_eq!(a.retry.on, [fender::policy::trigger::Trigger::Status(500)]);
-    assert_eq!(
-        (a.rate_limit[0].requests, a.rate_limit[0].per),
-        (3, Duration::from_secs(1))
-    );
+    assert_eq!((a.rate_limit[0].requests, a.rate_limit[0].per), (3, Duration::from_secs(1)));
     let throttled = &a.dead_letter.replay.by_outcome[&fender::config::ReplayOutcome::Throttled];
     assert_eq!(throttled.base, Duration::from_secs(3));
     let limit = &config.route[0].plan.rate_limit[0];
@@ -127,29 +100,20 @@ fn arrays_replace_whole_and_entries_start_from_their_defaults() {
 fn an_empty_file_is_the_defaults_with_a_warning() {
     let loaded = load_text("fender.toml", "").expect("in order");
     assert_eq!(loaded.warnings.len(), 1);
-    assert_eq!(
-        loaded.config.server.listen,
-        ["127.0.0.1:8700".parse().expect("an address")]
-    );
+    assert_eq!(loaded.config.server.listen, ["127.0.0.1:8700".parse().expect("an address")]);
     assert_eq!(loaded.config.server.max_request_body, None);
 }
 
 #[test]
 fn one_address_may_stand_without_brackets() {
     let loaded = load_text("fender.toml", "server.listen = '[::1]:1'").expect("in order");
-    assert_eq!(
-        loaded.config.server.listen,
-        ["[::1]:1".parse().expect("an address")]
-    );
+    assert_eq!(loaded.config.server.listen, ["[::1]:1".parse().expect("an address")]);
 }
 
 #[test]
 fn a_preset_whose_policies_are_not_built_is_named() {
-    let loaded = load_text(
-        "fender.toml",
-        "[upstream.a]\nurl = 'http://a'\nroute = '/a'\npreset = 'ai'",
-    )
-    .expect("in order");
+    let loaded = load_text("fender.toml", "[upstream.a]\nurl = 'http://a'\nroute = '/a'\npreset = 'ai'")
+        .expect("in order");
     assert_eq!(
         unbuilt_in_force(&loaded.config),
         ["upstream.a (preset ai): retry, breaker, stream.first_content"]

@@ -7,9 +7,7 @@ use fender::config::watch::Watcher;
 use fender::config::{Config, Kind, load_text, load_text_ahead};
 
 fn config(text: &str) -> Config {
-    load_text_ahead("fender.toml", text)
-        .unwrap_or_else(|problems| panic!("{problems}"))
-        .config
+    load_text_ahead("fender.toml", text).unwrap_or_else(|problems| panic!("{problems}")).config
 }
 
 #[test]
@@ -25,13 +23,7 @@ fn keys_that_need_a_restart_are_named() {
         ("dead_letter.path = '/x'", "dead_letter.path"),
     ] {
         let problems = old.needs_restart(&config(text));
-        assert_eq!(
-            problems
-                .iter()
-                .map(|problem| problem.key.as_str())
-                .collect::<Vec<_>>(),
-            [key]
-        );
+        assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), [key]);
         assert_eq!(problems[0].kind, Kind::NeedsRestart);
     }
     let fine = "server.drain_timeout = '1s'\nserver.header_timeout = '1s'\n[upstream.a]\nurl = 'http://a'";

@@ -7,10 +7,7 @@ use serde_json::Value;
 
 /// Every key of the contract, by table.
 const KEYS: &[(&str, &str)] = &[
-    (
-        "",
-        "profile server admin dead_letter upstream route notify dialect access_log trace",
-    ),
+    ("", "profile server admin dead_letter upstream route notify dialect access_log trace"),
     (
         "server",
         "listen workers drain_timeout drain_quiet drain_min max_connections header_timeout body_idle_timeout \
@@ -20,37 +17,19 @@ const KEYS: &[(&str, &str)] = &[
     ("admin", "listen public_listen tls token"),
     ("admin.tls", "cert_file key_file"),
     ("admin.token.*", "name role secret upstreams"),
-    (
-        "dead_letter",
-        "path max_bytes sync encryption_key old_encryption_keys retain_delivered retain_parked",
-    ),
+    ("dead_letter", "path max_bytes sync encryption_key old_encryption_keys retain_delivered retain_parked"),
     (
         "upstream.*",
         "url urls route preset criticality shed_at http dialect idempotent idempotency_header proxy headers tls pool \
       timeout stream retry breaker concurrency throttle rate_limit health fallback dead_letter",
     ),
     ("upstream.*.headers", "set remove"),
-    (
-        "upstream.*.tls",
-        "ca_file client_cert_file client_key_file server_name",
-    ),
+    ("upstream.*.tls", "ca_file client_cert_file client_key_file server_name"),
     ("upstream.*.pool", "max_idle idle_timeout dns_refresh"),
-    (
-        "upstream.*.timeout",
-        "connect attempt total idle stream propagate",
-    ),
-    (
-        "upstream.*.stream",
-        "first_content commit hold_max keepalive end_mark",
-    ),
-    (
-        "upstream.*.retry",
-        "max_attempts on max_body retry_after backoff budget",
-    ),
-    (
-        "upstream.*.retry.backoff",
-        "strategy base max factor schedule jitter",
-    ),
+    ("upstream.*.timeout", "connect attempt total idle stream propagate"),
+    ("upstream.*.stream", "first_content commit hold_max keepalive end_mark"),
+    ("upstream.*.retry", "max_attempts on max_body retry_after backoff budget"),
+    ("upstream.*.retry.backoff", "strategy base max factor schedule jitter"),
     ("upstream.*.retry.budget", "ratio min_per_second window"),
     (
         "upstream.*.breaker",
@@ -60,14 +39,8 @@ const KEYS: &[(&str, &str)] = &[
     ("upstream.*.concurrency", "max queue queue_timeout adaptive"),
     ("upstream.*.throttle", "adapt scope max_pause max_wait"),
     ("upstream.*.rate_limit.*", "requests per burst key max_wait"),
-    (
-        "upstream.*.health",
-        "path interval timeout unhealthy_after healthy_after",
-    ),
-    (
-        "upstream.*.fallback.*",
-        "on upstream path json pass_credentials response stale",
-    ),
+    ("upstream.*.health", "path interval timeout unhealthy_after healthy_after"),
+    ("upstream.*.fallback.*", "on upstream path json pass_credentials response stale"),
     ("upstream.*.fallback.*.response", "status headers body body_file"),
     (
         "upstream.*.dead_letter",
@@ -90,28 +63,23 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 fn at<'s>(schema: &'s Value, path: &str) -> &'s Value {
-    path.split('.')
-        .filter(|step| !step.is_empty())
-        .fold(schema, |here, step| match step {
-            "*" if here.get("items").is_some() => &here["items"],
-            "*" => &here["additionalProperties"],
-            key => &here["properties"][key],
-        })
+    path.split('.').filter(|step| !step.is_empty()).fold(schema, |here, step| match step {
+        "*" if here.get("items").is_some() => &here["items"],
+        "*" => &here["additionalProperties"],
+        key => &here["properties"][key],
+    })
 }
 
 #[test]
 fn every_key_of_the_contract_is_in_the_schema() {
     let schema = schema();
     for (table, keys) in KEYS {
-        let properties = at(&schema, table)["properties"]
-            .as_object()
-            .unwrap_or_else(|| panic!("no table {table}"));
+        let properties =
+            at(&schema, table)["properties"].as_object().unwrap_or_else(|| panic!("no table {table}"));
         let wanted: BTreeSet<&str> = keys.split_whitespace().collect();
         for key in &wanted {
             assert!(properties.contains_key(*key), "{table} lacks {key}");
-            let described = properties[*key]["description"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty());
+            let described = properties[*key]["description"].as_str().is_some_and(|text| !text.is_empty());
             assert!(described, "{table}.{key} has no description");
         }
         assert_eq!(
@@ -124,25 +92,16 @@ fn every_key_of_the_contract_is_in_the_schema() {
 
 #[test]
 fn every_key_of_the_contract_is_in_the_defaults_file() {
-    for (table, keys) in KEYS
-        .iter()
-        .filter(|(table, _)| !table.starts_with("route.*.") && !table.contains("response"))
+    for (table, keys) in
+        KEYS.iter().filter(|(table, _)| !table.starts_with("route.*.") && !table.contains("response"))
     {
         for key in keys.split_whitespace() {
-            let written = defaults::TEXT
-                .lines()
-                .map(|line| line.trim_start_matches(['#', ' ', '[']));
+            let written = defaults::TEXT.lines().map(|line| line.trim_start_matches(['#', ' ', '[']));
             let found = written.clone().any(|line| {
                 line.starts_with(&format!("{key} ="))
-                    || line
-                        .split([']', ' '])
-                        .next()
-                        .is_some_and(|header| header.ends_with(key))
+                    || line.split([']', ' ']).next().is_some_and(|header| header.ends_with(key))
             });
-            assert!(
-                found || table.starts_with("route"),
-                "{table}.{key} is not in the defaults file"
-            );
+            assert!(found || table.starts_with("route"), "{table}.{key} is not in the defaults file");
         }
     }
 }
@@ -159,18 +118,9 @@ fn nothing_is_required_but_what_has_no_default() {
         serde_json::json!([{"required": ["url"]}, {"required": ["urls"]}])
     );
     assert_eq!(required("route.*"), serde_json::json!(["path", "upstream"]));
-    assert_eq!(
-        required("admin.token.*"),
-        serde_json::json!(["name", "role", "secret"])
-    );
-    assert_eq!(
-        required("server.tls"),
-        serde_json::json!(["cert_file", "key_file"])
-    );
-    assert_eq!(
-        required("upstream.*.dead_letter.replay.by_outcome.*"),
-        Value::Null
-    );
+    assert_eq!(required("admin.token.*"), serde_json::json!(["name", "role", "secret"]));
+    assert_eq!(required("server.tls"), serde_json::json!(["cert_file", "key_file"]));
+    assert_eq!(required("upstream.*.dead_letter.replay.by_outcome.*"), Value::Null);
 }
 
 #[test]
@@ -205,30 +155,19 @@ fn what_is_not_built_yet_is_marked() {
         let part = at(&schema, path);
         assert_eq!(part["x-fender-not-built"], true, "{path}");
         assert!(
-            part["description"]
-                .as_str()
-                .is_some_and(|text| text.starts_with("Not built yet.")),
+            part["description"].as_str().is_some_and(|text| text.starts_with("Not built yet.")),
             "{path}"
         );
     }
-    assert_eq!(
-        at(&schema, "upstream.*.dialect")["enum"],
-        serde_json::json!(["auto", "generic"])
-    );
-    assert_eq!(
-        at(&schema, "upstream.*.retry.max_body")["x-fender-not-built"],
-        Value::Null
-    );
+    assert_eq!(at(&schema, "upstream.*.dialect")["enum"], serde_json::json!(["auto", "generic"]));
+    assert_eq!(at(&schema, "upstream.*.retry.max_body")["x-fender-not-built"], Value::Null);
 }
 
 /// The examples use no key that the schema does not know, and no value of another type.
 #[test]
 fn the_examples_fit_the_schema() {
     let schema = schema();
-    for text in [
-        include_str!("../../config/minimal.toml"),
-        include_str!("../../config/full.toml"),
-    ] {
+    for text in [include_str!("../../config/minimal.toml"), include_str!("../../config/full.toml")] {
         let tree: toml::Table = text.parse().expect("TOML");
         fits(&schema, &serde_json::to_value(tree).expect("JSON"), "");
     }
@@ -247,7 +186,7 @@ fn fits(schema: &Value, value: &Value, path: &str) {
             }
         }
         Value::Array(items) if schema["items"].is_object() => {
-            items.iter().for_each(|item| fits(&schema["items"], item, path))
+            items.iter().for_each(|item| fits(&schema["items"], item, path));
         }
         _ => {}
     }

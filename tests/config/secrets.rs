@@ -40,9 +40,7 @@ fn a_secret_file_loses_one_trailing_newline_and_is_watched() {
     let text =
         "[upstream.a]\nurl = 'http://a'\nroute = '/a'\nhealth.path = ''\nheaders.set.x = '${file:key}'";
     std::fs::write(&file, text.replace("health.path = ''\n", "")).expect("written");
-    let problems = fender::config::load(&file)
-        .expect_err("a newline is left")
-        .to_string();
+    let problems = fender::config::load(&file).expect_err("a newline is left").to_string();
     assert!(problems.contains("line break"), "{problems}");
     std::fs::write(folder.path().join("key"), "a\n").expect("written");
     let loaded = fender::config::load(&file).expect("in order");
@@ -57,30 +55,18 @@ fn no_debug_print_of_a_config_shows_a_secret() {
                 [upstream.a]\nurl = 'https://a/bot${env:PLANTED}'\nroute = '/a'\n\
                 headers.set = { authorization = 'Bearer ${env:PLANTED}', y = 'literal-hunter2' }";
     let loaded = load(text).unwrap_or_else(|problems| panic!("{problems}"));
-    let printed = format!(
-        "{loaded:?} {:?} {}",
-        loaded.config,
-        loaded.explain("a").expect("there is one")
-    );
+    let printed = format!("{loaded:?} {:?} {}", loaded.config, loaded.explain("a").expect("there is one"));
     assert!(!printed.contains("hunter2"), "{printed}");
-    assert!(
-        loaded
-            .explain("a")
-            .expect("there is one")
-            .contains("${env:PLANTED}")
-    );
+    assert!(loaded.explain("a").expect("there is one").contains("${env:PLANTED}"));
 }
 
 /// What is said about a bad config with a literal or a referred secret in it.
 fn never_shown(text: &str) {
     let outcomes = [load(text), load_text_ahead("fender.toml", text)];
     for problems in outcomes.into_iter().filter_map(Result::err) {
-        for said in [
-            problems.render(false),
-            problems.render(true),
-            problems.to_string(),
-            format!("{problems:?}"),
-        ] {
+        for said in
+            [problems.render(false), problems.render(true), problems.to_string(), format!("{problems:?}")]
+        {
             assert!(!said.contains("hunter2"), "{text}\n----\n{said}");
         }
     }

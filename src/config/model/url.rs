@@ -40,9 +40,7 @@ impl Url {
         if text.contains('#') {
             return Err("must not bear a fragment (#)");
         }
-        let uri: Uri = text
-            .parse()
-            .map_err(|_| "must be a URL such as \"https://host/base\"")?;
+        let uri: Uri = text.parse().map_err(|_| "must be a URL such as \"https://host/base\"")?;
         let scheme = match uri.scheme_str() {
             Some("http") => Scheme::Http,
             Some("https") => Scheme::Https,
@@ -52,10 +50,7 @@ impl Url {
             return Err("must not bear a query (?)");
         }
         let authority = uri.authority().cloned().ok_or("must name a host")?;
-        let port_text = authority
-            .as_str()
-            .get(authority.host().len()..)
-            .unwrap_or_default();
+        let port_text = authority.as_str().get(authority.host().len()..).unwrap_or_default();
         if authority.host().is_empty()
             || port_text == ":"
             || (port_text.starts_with(':') && !matches!(authority.port_u16(), Some(1..)))
@@ -66,11 +61,7 @@ impl Url {
         if path.split('/').any(|segment| matches!(segment, "." | "..")) || path.contains("//") {
             return Err("must not bear empty, \".\" or \"..\" path segments");
         }
-        Ok(Self(Parts {
-            scheme,
-            authority,
-            path,
-        }))
+        Ok(Self(Parts { scheme, authority, path }))
     }
 
     /// Http or https.
@@ -81,9 +72,7 @@ impl Url {
     /// The host: a name, an IPv4 address, or an IPv6 address without its brackets.
     pub fn host(&self) -> &str {
         let host = self.0.authority.host();
-        host.strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(host)
+        host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
     }
 
     /// The port, the scheme's own when none is written.
@@ -118,12 +107,7 @@ impl Scheme {
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden_path = if self.0.path.is_empty() { "" } else { "/(hidden)" };
-        write!(
-            f,
-            "{}://{}{hidden_path}",
-            self.0.scheme.as_str(),
-            self.0.authority
-        )
+        write!(f, "{}://{}{hidden_path}", self.0.scheme.as_str(), self.0.authority)
     }
 }
 

@@ -86,11 +86,7 @@ impl Address {
 impl AddressOrNone {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
         let text = String::deserialize(from)?;
-        if text.is_empty() {
-            Ok(None)
-        } else {
-            address(&text).map(Some)
-        }
+        if text.is_empty() { Ok(None) } else { address(&text).map(Some) }
     }
 }
 

@@ -37,11 +37,7 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
         if token.secret.expose().is_empty() {
             check.wrong(&secret, "must not be empty", "");
         } else if !token.secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-            check.wrong(
-                &secret,
-                "must be printable ASCII without spaces: it travels in a header",
-                "",
-            );
+            check.wrong(&secret, "must be printable ASCII without spaces: it travels in a header", "");
         } else if before.clone().any(|other| other.secret == token.secret) {
             check.wrong(&secret, "is the secret of another token", "");
         }

@@ -15,12 +15,7 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     let mut kept = false;
     for (name, upstream) in &config.upstream {
         kept |= upstream.dead_letter.mode != Mode::Off;
-        sealed(
-            config,
-            &upstream.dead_letter,
-            &steps!["upstream", name, "dead_letter", "credentials"],
-            check,
-        );
+        sealed(config, &upstream.dead_letter, &steps!["upstream", name, "dead_letter", "credentials"], check);
     }
     for (number, route) in config.route.iter().enumerate() {
         kept |= route.plan.dead_letter.mode != Mode::Off;
@@ -53,11 +48,7 @@ fn sealed(config: &Config, rule: &LetterRule, at: &[Step], check: &mut Check<'_>
 
 fn key_of(key: &Secret, at: &[Step], check: &mut Check<'_>) {
     if base64_bytes(key.expose()) != Some(32) {
-        check.wrong(
-            at,
-            "must be 32 bytes in base64",
-            "`openssl rand -base64 32` prints one",
-        );
+        check.wrong(at, "must be 32 bytes in base64", "`openssl rand -base64 32` prints one");
     }
 }
 
@@ -65,8 +56,6 @@ fn key_of(key: &Secret, at: &[Step], check: &mut Check<'_>) {
 fn base64_bytes(text: &str) -> Option<usize> {
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();
-    let good = digits
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
+    let good = digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
     (good && padding <= 2 && text.len().is_multiple_of(4)).then_some(digits.len() * 3 / 4)
 }

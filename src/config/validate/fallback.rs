@@ -11,14 +11,7 @@ use crate::config::tree::{Step, steps};
 pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     let names: Vec<&str> = config.upstream.keys().map(String::as_str).collect();
     for (name, upstream) in &config.upstream {
-        each(
-            config,
-            &names,
-            name,
-            &upstream.fallback,
-            &steps!["upstream", name, "fallback"],
-            check,
-        );
+        each(config, &names, name, &upstream.fallback, &steps!["upstream", name, "fallback"], check);
     }
     for (number, route) in config.route.iter().enumerate() {
         each(
@@ -47,9 +40,7 @@ fn each(
         match &fallback.action {
             FallbackAction::Upstream { name, json, .. } => {
                 to_upstream(config, names, (from, name), &here, check);
-                for pointer in json
-                    .keys()
-                    .filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
+                for pointer in json.keys().filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
                 {
                     let key = below(&below(&here, "json"), pointer);
                     check.wrong(
@@ -117,11 +108,7 @@ fn cycles(config: &Config, check: &mut Check<'_>) {
     for (number, route) in config.route.iter().enumerate() {
         let own = check.is_users(&steps!["route", number, "fallback"]);
         if own {
-            add(
-                &route.upstream,
-                &route.plan.fallback,
-                steps!["route", number, "fallback"],
-            );
+            add(&route.upstream, &route.plan.fallback, steps!["route", number, "fallback"]);
         }
     }
     let mut done = BTreeSet::new();

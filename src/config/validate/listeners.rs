@@ -18,16 +18,9 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
         );
     }
     if !(HEADER_BYTES_MIN..=HEADER_BYTES_MAX).contains(&server.max_header_bytes) {
-        check.wrong(
-            &steps!["server", "max_header_bytes"],
-            "must be from 8KiB to 16MiB",
-            "",
-        );
+        check.wrong(&steps!["server", "max_header_bytes"], "must be from 8KiB to 16MiB", "");
     }
-    for (key, value) in [
-        ("drain_quiet", server.drain_quiet),
-        ("drain_min", server.drain_min),
-    ] {
+    for (key, value) in [("drain_quiet", server.drain_quiet), ("drain_min", server.drain_min)] {
         if value > server.drain_timeout && check.both_written(&at, key, "drain_timeout") {
             check.contradiction(
                 &below(&at, key),
@@ -51,25 +44,13 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
 
 fn addresses(config: &Config, check: &mut Check<'_>) {
     let mut all: Vec<(Vec<Step>, SocketAddr)> = Vec::new();
-    let many = check
-        .tree
-        .at(&steps!["server", "listen"])
-        .is_some_and(|node| !node.items().is_empty());
+    let many = check.tree.at(&steps!["server", "listen"]).is_some_and(|node| !node.items().is_empty());
     for (number, address) in config.server.listen.iter().enumerate() {
-        let at = if many {
-            steps!["server", "listen", number]
-        } else {
-            steps!["server", "listen"]
-        };
+        let at = if many { steps!["server", "listen", number] } else { steps!["server", "listen"] };
         all.push((at, *address));
     }
     all.push((steps!["admin", "listen"], config.admin.listen));
-    all.extend(
-        config
-            .admin
-            .public_listen
-            .map(|address| (steps!["admin", "public_listen"], address)),
-    );
+    all.extend(config.admin.public_listen.map(|address| (steps!["admin", "public_listen"], address)));
     for (number, (at, address)) in all.iter().enumerate() {
         let clash = all.iter().take(number).find(|(_, other)| overlap(address, other));
         if let Some((other_at, other)) = clash {
@@ -78,11 +59,8 @@ fn addresses(config: &Config, check: &mut Check<'_>) {
             // The culprit is the one that the user wrote.
             let written = check.is_users(at);
             let (culprit, against) = if written { (at, other_at) } else { (other_at, at) };
-            let message = if written {
-                message
-            } else {
-                format!("is taken by {} ({address})", check.tree.name_of(at))
-            };
+            let message =
+                if written { message } else { format!("is taken by {} ({address})", check.tree.name_of(at)) };
             check.contradiction(culprit, against, message);
         }
     }

@@ -21,12 +21,7 @@ pub(super) fn validate(
     tree: &Node,
     taken: &BTreeSet<String>,
 ) -> (Vec<Problem>, Vec<PathBuf>) {
-    let mut check = Check {
-        tree,
-        taken,
-        problems: Vec::new(),
-        files: Vec::new(),
-    };
+    let mut check = Check { tree, taken, problems: Vec::new(), files: Vec::new() };
     listeners::check(config, &mut check);
     admin::check(config, &mut check);
     for (name, upstream) in &config.upstream {
@@ -75,18 +70,11 @@ impl Check<'_> {
     }
 
     fn push(&mut self, problem: Problem, help: String) {
-        let problem = if help.is_empty() {
-            problem
-        } else {
-            problem.help(help)
-        };
-        let known = self
-            .problems
-            .iter()
-            .any(|other| match (other.place(), problem.place()) {
-                (Some(one), Some(another)) => one.same(another) && other.message == problem.message,
-                _ => false,
-            });
+        let problem = if help.is_empty() { problem } else { problem.help(help) };
+        let known = self.problems.iter().any(|other| match (other.place(), problem.place()) {
+            (Some(one), Some(another)) => one.same(another) && other.message == problem.message,
+            _ => false,
+        });
         if !known && self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
         }
@@ -104,12 +92,8 @@ impl Check<'_> {
 
     /// Whether the user wrote both keys in one layer, so that their contradiction is his own.
     fn both_written(&self, table: &[Step], one: &str, other: &str) -> bool {
-        let written = |key: &str| {
-            self.tree
-                .at(table)
-                .and_then(|node| node.key(key))
-                .is_some_and(Node::is_users)
-        };
+        let written =
+            |key: &str| self.tree.at(table).and_then(|node| node.key(key)).is_some_and(Node::is_users);
         written(one) && written(other)
     }
 }

@@ -22,34 +22,18 @@ pub(super) fn of_upstream(tls: &UpstreamTls, at: &[Step], check: &mut Check<'_>)
     if let Some(file) = &tls.client_cert_file {
         pem(file, &below(at, "client_cert_file"), CERTIFICATE, check);
         if tls.client_key_file.is_none() {
-            check.wrong(
-                &below(at, "client_cert_file"),
-                "needs its private key",
-                "set client_key_file too",
-            );
+            check.wrong(&below(at, "client_cert_file"), "needs its private key", "set client_key_file too");
         }
     }
     if let Some(file) = &tls.client_key_file {
         pem(file, &below(at, "client_key_file"), PRIVATE_KEY, check);
         if tls.client_cert_file.is_none() {
-            check.wrong(
-                &below(at, "client_key_file"),
-                "needs its certificate",
-                "set client_cert_file too",
-            );
+            check.wrong(&below(at, "client_key_file"), "needs its certificate", "set client_cert_file too");
         }
     }
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
-    if tls
-        .server_name
-        .as_ref()
-        .is_some_and(|name| name.len() > 253 || !name.bytes().all(letter))
-    {
-        check.wrong(
-            &below(at, "server_name"),
-            "must be a host name or an IP address",
-            "",
-        );
+    if tls.server_name.as_ref().is_some_and(|name| name.len() > 253 || !name.bytes().all(letter)) {
+        check.wrong(&below(at, "server_name"), "must be a host name or an IP address", "");
     }
 }
 
@@ -63,11 +47,7 @@ fn pem(file: &Path, at: &[Step], label: &str, check: &mut Check<'_>) {
         ),
         Ok(bytes) if !holds(&bytes, label) => check.wrong(
             at,
-            format!(
-                "{} holds no {} in PEM",
-                file.display(),
-                label.to_ascii_lowercase()
-            ),
+            format!("{} holds no {} in PEM", file.display(), label.to_ascii_lowercase()),
             format!("it should have a line -----BEGIN {label}-----"),
         ),
         Ok(_) => {}
@@ -78,8 +58,7 @@ fn pem(file: &Path, at: &[Step], label: &str, check: &mut Check<'_>) {
 fn holds(bytes: &[u8], label: &str) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let ends = format!("{label}-----");
-    text.lines()
-        .any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&ends))
+    text.lines().any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&ends))
 }
 
 const CERTIFICATE: &str = "CERTIFICATE";

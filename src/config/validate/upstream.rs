@@ -30,11 +30,7 @@ pub(super) fn check(name: &str, upstream: &Upstream, check: &mut Check<'_>) {
         !upstream.urls.is_empty() && upstream.urls.iter().all(|url| url.scheme() == Scheme::Http);
     let says_tls = check.is_users(&below(&at, "tls"));
     if all_in_clear && says_tls {
-        check.warn(
-            &below(&at, "tls"),
-            "is never used: the URL is http",
-            "write https in the URL",
-        );
+        check.warn(&below(&at, "tls"), "is never used: the URL is http", "write https in the URL");
     }
     timeouts(&upstream.timeout, &below(&at, "timeout"), check);
     retries(&upstream.retry, &below(&at, "retry"), check);
@@ -44,17 +40,8 @@ pub(super) fn check(name: &str, upstream: &Upstream, check: &mut Check<'_>) {
         &steps!["upstream", name, "dead_letter", "replay", "backoff"],
         check,
     );
-    if upstream
-        .health
-        .path
-        .as_ref()
-        .is_some_and(|path| !path.starts_with('/'))
-    {
-        check.wrong(
-            &steps!["upstream", name, "health", "path"],
-            "must start with a slash",
-            "",
-        );
+    if upstream.health.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+        check.wrong(&steps!["upstream", name, "health", "path"], "must start with a slash", "");
     }
 }
 
@@ -71,11 +58,9 @@ pub(super) fn timeouts(timeout: &deadline::Settings, at: &[Step], check: &mut Ch
                 );
             }
             Ok(_) => {}
-            Err(_) => check.wrong(
-                &below(at, "propagate"),
-                "must be a header name, such as \"x-time-left-ms\"",
-                "",
-            ),
+            Err(_) => {
+                check.wrong(&below(at, "propagate"), "must be a header name, such as \"x-time-left-ms\"", "");
+            }
         }
     }
 }
@@ -87,12 +72,7 @@ pub(super) fn retries(retry: &retry::Settings, at: &[Step], check: &mut Check<'_
 
 /// As `timeouts`.
 pub(super) fn breaker(breaker: &breaker::Settings, at: &[Step], check: &mut Check<'_>) {
-    longer(
-        at,
-        ("open_for", breaker.open_for),
-        ("max_open_for", breaker.max_open_for),
-        check,
-    );
+    longer(at, ("open_for", breaker.open_for), ("max_open_for", breaker.max_open_for), check);
     if breaker.window_requests.is_some() && check.both_written(at, "window_requests", "window") {
         check.contradiction(
             &below(at, "window_requests"),
@@ -100,27 +80,16 @@ pub(super) fn breaker(breaker: &breaker::Settings, at: &[Step], check: &mut Chec
             "stands instead of window: set one of them",
         );
     }
-    if breaker
-        .window_requests
-        .is_some_and(|window| window.get() < breaker.minimum_requests)
-    {
+    if breaker.window_requests.is_some_and(|window| window.get() < breaker.minimum_requests) {
         let message = "is less than minimum_requests: no rate would ever be judged";
-        check.contradiction(
-            &below(at, "window_requests"),
-            &below(at, "minimum_requests"),
-            message,
-        );
+        check.contradiction(&below(at, "window_requests"), &below(at, "minimum_requests"), message);
     }
 }
 
 fn waits(backoff: &backoff::Settings, at: &[Step], check: &mut Check<'_>) {
     longer(at, ("base", backoff.base), ("max", backoff.max), check);
     if backoff.factor < 1.0 {
-        check.wrong(
-            &below(at, "factor"),
-            "must be at least 1: waits do not shrink",
-            "",
-        );
+        check.wrong(&below(at, "factor"), "must be at least 1: waits do not shrink", "");
     }
     if backoff.strategy == Strategy::Schedule && backoff.schedule.is_empty() {
         check.wrong(&below(at, "schedule"), "must list at least one wait", "");
@@ -134,11 +103,7 @@ fn longer(
     check: &mut Check<'_>,
 ) {
     if value > limit && check.both_written(at, key, other) {
-        check.contradiction(
-            &below(at, key),
-            &below(at, other),
-            format!("must not be longer than {other}"),
-        );
+        check.contradiction(&below(at, key), &below(at, other), format!("must not be longer than {other}"));
     }
 }
 
@@ -150,17 +115,10 @@ fn urls(upstream: &Upstream, at: &[Step], check: &mut Check<'_>) {
             &below(at, "urls"),
             "url and urls cannot both be set: set one of them",
         ),
-        (false, false) => check.wrong(
-            at,
-            "must have `url`",
-            "url = \"https://host\", or urls for several",
-        ),
+        (false, false) => check.wrong(at, "must have `url`", "url = \"https://host\", or urls for several"),
         (false, true)
             if upstream.urls.is_empty()
-                && check
-                    .tree
-                    .at(&below(at, "urls"))
-                    .is_some_and(|urls| urls.items().is_empty()) =>
+                && check.tree.at(&below(at, "urls")).is_some_and(|urls| urls.items().is_empty()) =>
         {
             check.wrong(&below(at, "urls"), "must list at least one URL", "");
         }
@@ -194,12 +152,7 @@ fn headers(upstream: &Upstream, at: &[Step], check: &mut Check<'_>) {
             }
             Ok(_) => {}
         }
-        if upstream
-            .headers
-            .set
-            .keys()
-            .any(|other| other < name && other.eq_ignore_ascii_case(name))
-        {
+        if upstream.headers.set.keys().any(|other| other < name && other.eq_ignore_ascii_case(name)) {
             check.wrong(&here, "is set twice: header names have no case", "");
         }
         if HeaderValue::from_str(value.expose()).is_err() {

@@ -1,0 +1,34 @@
+# `just` alone does what CI checks.
+default: fmt-check lint deny test doc
+
+# Is everything formatted?
+fmt-check:
+    cargo fmt --check
+
+# Clippy and rustc, every warning an error.
+lint:
+    cargo clippy --all-targets --locked -- -D warnings
+
+# All tests: policies, pipeline, and the whole binary over real sockets.
+test:
+    cargo nextest run
+
+# Licences, duplicates, sources and bans of what we depend on.
+deny:
+    cargo deny check bans licenses sources
+
+# The proxy against direct and against a plain forwarder, in one run; fails beyond the limits.
+bench *ARGS:
+    cargo bench --locked --bench proxy -- --check {{ARGS}}
+
+# Run the proxy with a config file.
+run CONFIG *ARGS:
+    cargo run --release --locked -- run --config {{CONFIG}} {{ARGS}}
+
+# The API documentation, every warning an error.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --document-private-items
+
+# One static binary for any Linux of this architecture; an explicit target keeps the flag away from build scripts.
+release:
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$(uname -m)-unknown-linux-gnu"

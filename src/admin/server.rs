@@ -1,0 +1,60 @@
+//! The admin side's routes, and its HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use super::state::Admin;
+use super::{api, health};
+
+/// No call needs a larger body.
+const BODY_MAX: usize = 64 * 1024;
+
+/// No call takes longer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// No head takes longer; nor does a connection rest longer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The open paths, and with `whole` all the others.
+pub fn router(admin: Arc<Admin>, whole: bool) -> Router {
+    let open = Router::new()
+        .route("/metrics", get(health::metrics))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/health/startup", get(health::startup));
+    let api = Router::new()
+        .route("/config/reload", post(api::reload))
+        .fallback(api::nothing)
+        .layer(from_fn_with_state(Arc::clone(&admin), api::authenticate));
+    let all = if whole { open.route("/health", get(health::summary)).nest("/api/v1", api) } else { open };
+    all.fallback(api::nothing)
+        .layer(RequestBodyLimitLayer::new(BODY_MAX))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, CALL_TIMEOUT))
+        .layer(CatchPanicLayer::new())
+        .with_state(admin)
+}
+
+/// Serves one connection to its end.
+pub async fn serve<S>(router: Router, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await
+    {
+        tracing::debug!(%error, "admin connection ended");
+    }
+}

@@ -1,0 +1,82 @@
+//! What the admin side looks at.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::config;
+use crate::drain::{Drain, Phase};
+use crate::memory::Memory;
+use crate::ready::{Pulse, Readiness};
+use crate::route::Table;
+use crate::telemetry::logging::Logging;
+use crate::telemetry::metrics::{Live, Metrics};
+
+/// Asks for the config to be read again; answered with the problems, none where it is in force now.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    pub answer: oneshot::Sender<Result<(), Vec<config::Problem>>>,
+}
+
+/// Everything that the admin side may see, and the one thing that it may ask for.
+#[derive(Debug)]
+pub struct Admin {
+    pub table: Arc<ArcSwap<Table>>,
+    pub drain: Drain,
+    pub memory: Arc<Memory>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Readiness,
+    pub pulses: Arc<[Pulse]>,
+    pub started: Instant,
+    pub connections: Arc<AtomicUsize>,
+    pub logging: Arc<Logging>,
+    pub settings: ArcSwap<config::Admin>,
+    pub reload: mpsc::Sender<ReloadRequest>,
+}
+
+impl Admin {
+    /// No part is still starting, and the end has not begun.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.started_up() && self.drain.phase() == Phase::Serving
+    }
+
+    /// No part is still starting.
+    #[must_use]
+    pub fn started_up(&self) -> bool {
+        self.readiness.pending().is_empty()
+    }
+
+    /// No worker is stuck.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        let now = self.since_start();
+        !self.pulses.iter().any(|pulse| pulse.stuck(now))
+    }
+
+    /// Since the process began.
+    #[must_use]
+    pub fn since_start(&self) -> Duration {
+        clock::now().saturating_duration_since(self.started)
+    }
+
+    /// What a scrape looks at.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        let table = self.table.load();
+        let upstreams = table.upstreams().iter().map(|upstream| {
+            let now = upstream.snapshot();
+            (upstream.name().to_owned(), now.open, now.idle)
+        });
+        Live {
+            connections: self.connections.load(Ordering::Relaxed),
+            buffer_bytes: self.memory.used(),
+            log_lines_dropped: self.logging.dropped(),
+            upstreams: upstreams.collect(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The composition root: builds the parts from the config, starts and drains them in order. The only room that knows
+//! everyone; nobody knows it but the commands.
+
+mod build;
+mod control;
+mod worker;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use crate::admin::Admin;
+use crate::clock;
+use crate::config::watch::Watcher;
+use crate::config::{self, Loaded};
+use crate::drain::{Drain, Phase};
+use crate::inbound::listen::{Door, bind};
+use crate::inbound::tls::Acceptor;
+use crate::memory::Memory;
+use crate::proxy::Proxy;
+use crate::ready::{Pulse, Readiness};
+use crate::telemetry::access;
+use crate::telemetry::events::{self, ConfigWarning, Listening, NotBuilt, emit};
+use crate::telemetry::logging::Logging;
+use crate::telemetry::metrics::Metrics;
+
+pub use build::{table, verify};
+
+/// What ALPN offers on the front door, best first; and on the admin listener.
+const ALPN_SERVER: &[&[u8]] = &[b"h2", b"http/1.1"];
+const ALPN_ADMIN: &[&[u8]] = &[b"http/1.1"];
+
+/// Why the process cannot start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("listen on {address}: {error}{hint}")]
+    Listen { address: SocketAddr, error: std::io::Error, hint: &'static str },
+    #[error("{0}")]
+    Config(String),
+    #[error("start: {0}")]
+    Start(String),
+}
+
+/// Everything that runs, before it does.
+pub struct App {
+    config: config::Config,
+    watcher: Watcher,
+    path: PathBuf,
+    proxy: Arc<Proxy>,
+    admin: Arc<Admin>,
+    door: Arc<Door>,
+    admin_tls: Option<Arc<Acceptor>>,
+    sockets: Sockets,
+    reloads: mpsc::Receiver<crate::admin::ReloadRequest>,
+    serving: Vec<crate::ready::Pending>,
+}
+
+/// All listening sockets: of the front door one a worker for each address.
+struct Sockets {
+    server: Vec<Vec<std::net::TcpListener>>,
+    admin: std::net::TcpListener,
+    public: Option<std::net::TcpListener>,
+}
+
+impl App {
+    /// Builds every part and binds every socket; nothing runs yet, but clients may already connect. `watcher` has watched
+    /// the config's path since before it was read.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on, or a file that cannot be used.
+    pub fn new(
+        loaded: Loaded,
+        path: PathBuf,
+        mut watcher: Watcher,
+        logging: Arc<Logging>,
+    ) -> Result<Self, Error> {
+        let Loaded { config, warnings, files, .. } = loaded;
+        watcher.follow(files);
+        for warning in &warnings {
+            emit(&ConfigWarning { problem: &warning.to_string() });
+        }
+        for what in config::unbuilt_in_force(&config) {
+            emit(&NotBuilt { what: &what });
+        }
+        let workers = worker::count(config.server.workers);
+        let sockets = Sockets::bind(&config, workers)?;
+        let metrics = Arc::new(Metrics::new().map_err(|error| Error::Start(error.to_string()))?);
+        let table = table(&config, &metrics, workers, None).map_err(Error::Config)?;
+        let proxy = Arc::new(Proxy {
+            table: Arc::new(ArcSwap::from_pointee(table)),
+            server: ArcSwap::from_pointee(config.server.clone()),
+            memory: Memory::new(config.server.buffer_memory),
+            drain: Drain::new(workers),
+        });
+        let acceptor = |tls: &Option<config::ServerTls>, protocols| {
+            tls.as_ref().map(|tls| Acceptor::new(tls, protocols)).transpose()
+        };
+        let connections = Arc::new(AtomicUsize::new(0));
+        let door = Arc::new(Door {
+            proxy: Arc::clone(&proxy),
+            tls: acceptor(&config.server.tls, ALPN_SERVER).map_err(Error::Config)?,
+            connections: Arc::clone(&connections),
+            connections_max: config.server.max_connections,
+        });
+        let (reload, reloads) = mpsc::channel(1);
+        let readiness = Readiness::default();
+        let serving = std::iter::repeat_with(|| readiness.awaits("worker")).take(workers).collect();
+        let admin = Arc::new(Admin {
+            table: Arc::clone(&proxy.table),
+            drain: proxy.drain.clone(),
+            memory: Arc::clone(&proxy.memory),
+            metrics,
+            readiness,
+            pulses: std::iter::repeat_with(Pulse::default).take(workers).collect(),
+            started: clock::now(),
+            connections,
+            logging,
+            settings: ArcSwap::from_pointee(config.admin.clone()),
+            reload,
+        });
+        let admin_tls = acceptor(&config.admin.tls, ALPN_ADMIN).map_err(Error::Config)?.map(Arc::new);
+        Ok(Self { config, watcher, path, proxy, admin, door, admin_tls, sockets, reloads, serving })
+    }
+
+    /// Where requests are taken; with port 0 in the config the port that the system chose.
+    #[must_use]
+    pub fn server_addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.server.iter().filter_map(|sockets| sockets.first()?.local_addr().ok()).collect()
+    }
+
+    /// Where the admin side listens.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.sockets.admin.local_addr().ok()
+    }
+
+    /// The handle by which another part of the process ends it: see [`Drain`].
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        self.proxy.drain.clone()
+    }
+
+    /// Runs until told to end (a signal, or the drain handle), then drains.
+    ///
+    /// # Errors
+    /// A thread or a runtime that cannot be had.
+    pub fn run(self) -> Result<(), Error> {
+        let (proxy, admin) = (Arc::clone(&self.proxy), Arc::clone(&self.admin));
+        self.announce();
+        let workers = worker::start(self.sockets.server, &self.door, &admin, self.serving)?;
+        let control = control::Control {
+            config: self.config,
+            watcher: self.watcher,
+            path: self.path,
+            admin: Arc::clone(&admin),
+            door: self.door,
+            admin_tls: self.admin_tls,
+            workers: workers.len(),
+        };
+        let letters_pending = 0; // There is no store yet.
+        let cut = control.run(self.sockets.admin, self.sockets.public, self.reloads)?;
+        proxy.drain.advance(Phase::Cut);
+        worker::join(&workers);
+        emit(&events::DrainEnded { cut, letters_pending });
+        access::close();
+        admin.logging.close();
+        Ok(())
+    }
+
+    fn announce(&self) {
+        for address in self.server_addresses() {
+            emit(&Listening { listener: "server", address, tls: self.door.tls.is_some() });
+        }
+        if let Some(address) = self.admin_address() {
+            emit(&Listening { listener: "admin", address, tls: self.admin_tls.is_some() });
+            if !address.ip().is_loopback() && self.admin_tls.is_none() {
+                emit(&ConfigWarning {
+                    problem: "admin.listen is not on loopback and [admin.tls] is not set: tokens cross the network in the clear",
+                });
+            }
+        }
+        if let Some(address) = self.sockets.public.as_ref().and_then(|socket| socket.local_addr().ok()) {
+            emit(&Listening { listener: "public", address, tls: false });
+        }
+    }
+}
+
+impl Sockets {
+    fn bind(config: &config::Config, workers: usize) -> Result<Self, Error> {
+        let bound = |address: SocketAddr, count| {
+            bind(address, count).map_err(|error| Error::Listen { address, hint: hint(&error), error })
+        };
+        let one = |address| Ok(bound(address, 1)?.into_iter().next());
+        let missing = || Error::Start("no socket".to_owned());
+        Ok(Self {
+            server: config
+                .server
+                .listen
+                .iter()
+                .map(|address| bound(*address, workers))
+                .collect::<Result<_, _>>()?,
+            admin: one(config.admin.listen)?.ok_or_else(missing)?,
+            public: config.admin.public_listen.map(one).transpose()?.flatten(),
+        })
+    }
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => " (does another Fender, or the application, listen there already?)",
+        std::io::ErrorKind::PermissionDenied => " (ports below 1024 are for root: choose another)",
+        std::io::ErrorKind::AddrNotAvailable => " (this machine does not have that address)",
+        _ => "",
+    }
+}

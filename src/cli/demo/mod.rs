@@ -1,0 +1,111 @@
+//! `fender demo`: flaky upstreams, the proxy and a traffic source in one process, on loopback, leaving nothing behind.
+
+mod figures;
+mod traffic;
+mod upstreams;
+
+use std::io::{IsTerminal, Write, stdout};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use self::figures::Figures;
+use self::upstreams::Upstreams;
+use super::check::{say, say_error};
+use super::{Log, RUNTIME_FAILURE};
+use crate::app::App;
+use crate::clock;
+use crate::config::{self, watch::Watcher};
+use crate::drain::{Drain, Phase};
+use crate::telemetry::logging::{Format, Logging};
+use crate::units;
+
+/// Shows it at work: flaky upstreams, the proxy and a traffic source on loopback, in one process.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Ends by itself after so long, such as 20s; otherwise Ctrl-C ends it
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    duration: Option<Duration>,
+}
+
+/// How often the live line is drawn.
+const REDRAW: Duration = Duration::from_millis(500);
+
+/// 0 after its end, with a summary.
+pub(super) fn run(args: &Args, log: &Log) -> ExitCode {
+    match show(args, log) {
+        Ok(summary) => say(&summary),
+        Err(error) => {
+            say_error(&format!("error: {error}\n"));
+            ExitCode::from(RUNTIME_FAILURE)
+        }
+    }
+}
+
+fn show(args: &Args, log: &Log) -> Result<String, String> {
+    // Failures are what it shows: the log would only repeat the summary, unless someone asks for it.
+    let level = if log.log_level == super::DEFAULT_LEVEL { "error" } else { &log.log_level };
+    let logging = Arc::new(Logging::start(log.log_format.unwrap_or(Format::Text), level)?);
+    let upstreams = Upstreams::start().map_err(|error| error.to_string())?;
+    let text = upstreams.config();
+    let loaded = config::load_text("demo.toml", &text).map_err(|problems| problems.to_string())?;
+    let nowhere = PathBuf::from("demo.toml");
+    let app = App::new(loaded, nowhere, Watcher::new([]), logging).map_err(|error| error.to_string())?;
+    let server = app.server_addresses().into_iter().next().ok_or("no address")?;
+    let admin = app.admin_address().ok_or("no address")?;
+    let figures = Arc::new(Figures::new(upstreams.names()));
+    introduce(server, admin, &text)?;
+    let begun = clock::now();
+    traffic::start(server, &figures, &app.drain()).map_err(|error| error.to_string())?;
+    let watching = {
+        let (drain, figures, length) = (app.drain(), Arc::clone(&figures), args.duration);
+        thread::spawn(move || watch(&drain, &figures, begun, length))
+    };
+    app.run().map_err(|error| error.to_string())?;
+    // A thread that only draws has nothing to say at its end.
+    drop(watching.join());
+    Ok(figures.summary(clock::now().saturating_duration_since(begun)))
+}
+
+fn introduce(server: SocketAddr, admin: SocketAddr, text: &str) -> Result<(), String> {
+    let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
+    let words = format!(
+        "\nFender stands between a busy application and three flaky APIs, all of them in this process.\n\n\
+         {indented}\n\
+         try       curl -i http://{server}/ai/hello\n\
+         \x20         curl -iN http://{server}/ai/stream\n\
+         \x20         curl -i -d '{{}}' http://{server}/messages/send\n\
+         metrics   http://{admin}/metrics\n\
+         health    http://{admin}/health\n\n"
+    );
+    stdout().write_all(words.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// Draws the live line, and ends the show when its time is up.
+#[expect(clippy::disallowed_methods, reason = "a thread of its own that has nothing else to do")]
+fn watch(drain: &Drain, figures: &Figures, begun: Instant, length: Option<Duration>) {
+    let live = stdout().is_terminal();
+    while drain.phase() == Phase::Serving {
+        let passed = clock::now().saturating_duration_since(begun);
+        let left = length.map(|length| length.saturating_sub(passed));
+        if left == Some(Duration::ZERO) {
+            drain.advance(Phase::Draining);
+            break;
+        }
+        if live {
+            // A terminal that went away does not end the show.
+            drop(stdout().write_all(figures.line(passed).as_bytes()).and_then(|()| stdout().flush()));
+        }
+        thread::sleep(left.unwrap_or(REDRAW).min(REDRAW));
+    }
+    if live {
+        drop(stdout().write_all(b"\r\x1b[K"));
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    units::parse_duration(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,258 @@
+//! One client connection: TLS, the choice of HTTP/1.1 or HTTP/2, and a call of the proxy for each request.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::framing::HEADERS_MAX;
+use super::guard::{Guard, Limits, Resettable};
+use super::listen::Door;
+use crate::drain::Phase;
+use crate::proxy::body::Body;
+use crate::proxy::failure::Failure;
+use crate::proxy::id::RequestId;
+use crate::proxy::{Client, Proxy};
+use crate::telemetry::events::{Panicked, emit};
+
+/// Opens an HTTP/2 connection (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 256;
+
+/// An HTTP/2 client that vanished without a word is noticed after this twice.
+const PING: Duration = Duration::from_secs(45);
+
+/// What the requests of one connection share.
+struct Connection {
+    proxy: Arc<Proxy>,
+    client: Client,
+    /// Requests that the HTTP library has handed over.
+    number: AtomicU64,
+    /// There are too many connections: every request is refused.
+    over: bool,
+}
+
+/// Serves one connection to its end.
+pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usize, over: bool) {
+    let server = door.proxy.server.load_full();
+    let limits = Limits {
+        head_bytes_max: usize::try_from(server.max_header_bytes).unwrap_or(usize::MAX),
+        head_timeout: server.header_timeout,
+    };
+    let connection = |secure| Connection {
+        proxy: Arc::clone(&door.proxy),
+        client: Client { peer, secure, worker, wire: None },
+        number: AtomicU64::new(0),
+        over,
+    };
+    match &door.tls {
+        None => http(stream, connection(false), limits, false).await,
+        Some(tls) => match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
+            Ok(Ok((stream, http2))) => Box::pin(http(stream, connection(true), limits, http2)).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        },
+    }
+}
+
+async fn http<S>(mut stream: S, mut connection: Connection, limits: Limits, http2: bool)
+where
+    S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
+{
+    let mut read_ahead = BytesMut::new();
+    let prior_knowledge = async {
+        while read_ahead.len() < PREFACE.len() && PREFACE.starts_with(&read_ahead) {
+            if stream.read_buf(&mut read_ahead).await? == 0 {
+                break;
+            }
+        }
+        Ok::<_, std::io::Error>(read_ahead.starts_with(PREFACE))
+    };
+    let http2 =
+        if http2 { Ok(Ok(true)) } else { tokio::time::timeout(limits.head_timeout, prior_knowledge).await };
+    match http2 {
+        // Boxed: HTTP/1.1 connections, of which there are many, need not be as large.
+        Ok(Ok(true)) => Box::pin(serve_http2(Rewound { stream, read_ahead }, connection, limits)).await,
+        Ok(Ok(false)) => {
+            let (guard, wire) = Guard::new(stream, read_ahead, limits);
+            connection.client.wire = Some(wire);
+            serve_http1(guard, connection).await;
+        }
+        Ok(Err(_)) | Err(_) => {} // The client left, or said nothing in time.
+    }
+}
+
+async fn serve_http1<S>(guard: Guard<S>, connection: Connection)
+where
+    S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
+{
+    let mut phase = connection.proxy.drain.watch();
+    let peer = connection.client.peer;
+    let connection = Arc::new(connection);
+    let service = service_fn(move |request| answer(Arc::clone(&connection), request));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(HEADERS_MAX);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(guard), service).with_upgrades());
+    tokio::select! {
+        served = &mut serving => if let Err(error) = served {
+            tracing::debug!(%peer, error = %crate::proxy::chain(&error), "client connection ended");
+        },
+        _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
+    }
+}
+
+async fn serve_http2<S>(stream: Rewound<S>, connection: Connection, limits: Limits)
+where
+    S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
+{
+    let mut phase = connection.proxy.drain.watch();
+    let peer = connection.client.peer;
+    let began_serving = connection.proxy.drain.phase() == Phase::Serving;
+    let connection = Arc::new(connection);
+    let service = service_fn(move |request| answer(Arc::clone(&connection), request));
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut leaving = false;
+    loop {
+        let next = if leaving || !began_serving { Phase::Cut } else { Phase::Draining };
+        tokio::select! {
+            served = &mut serving => {
+                if let Err(error) = served {
+                    tracing::debug!(%peer, error = %crate::proxy::chain(&error), "client connection ended");
+                }
+                return;
+            }
+            _ = phase.wait_for(|phase| *phase >= next) => {
+                if next == Phase::Cut {
+                    return;
+                }
+                leaving = true;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
+    let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
+    let refused = connection.client.wire.as_ref().and_then(|wire| wire.refused(number));
+    if let Some(fault) = refused {
+        return Ok(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault)));
+    }
+    if connection.over {
+        let mut answer = connection
+            .proxy
+            .refuse(&RequestId::new(), &Failure::Overload("server.max_connections is reached"));
+        if connection.client.wire.is_some() {
+            answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+        }
+        return Ok(answer);
+    }
+    let mut handled = pin!(connection.proxy.handle(request, &connection.client));
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => {
+            let what = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            emit(&Panicked { what: what.unwrap_or("no message") });
+            Poll::Ready(Err(Broken))
+        }
+    })
+    .await
+}
+
+/// A defect of Fender's own broke the request off: its connection (HTTP/1.1) or stream (HTTP/2) is cut.
+#[derive(Debug, thiserror::Error)]
+#[error("broken off by a panic")]
+struct Broken;
+
+/// A stream with what was read ahead of it.
+struct Rewound<S> {
+    stream: S,
+    read_ahead: BytesMut,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        out: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        if this.read_ahead.is_empty() {
+            return std::pin::Pin::new(&mut this.stream).poll_read(cx, out);
+        }
+        let length = this.read_ahead.len().min(out.remaining());
+        out.put_slice(&this.read_ahead.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        std::pin::Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        std::pin::Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+impl Resettable for TcpStream {
+    fn reset_on_close(&self) {
+        // Where the option cannot be set the connection ends without a reset: nothing better can be done.
+        if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "reset on close");
+        }
+    }
+}

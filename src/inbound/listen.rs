@@ -1,0 +1,146 @@
+//! Listening sockets, one per worker and address, and the loop that takes connections from them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connection;
+use super::tls::Acceptor;
+use crate::drain::Phase;
+use crate::proxy::Proxy;
+
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 1024;
+
+/// Where the system has no descriptor or memory for a connection, the next try waits: from the first to the longest.
+const ACCEPT_PAUSE_FIRST: Duration = Duration::from_millis(5);
+const ACCEPT_PAUSE_LONGEST: Duration = Duration::from_secs(1);
+
+/// Beyond `max_connections` so many more are answered 503; what comes beyond these is closed without a word.
+const REFUSED_AT_ONCE_MAX: usize = 128;
+
+/// A client that vanished without a word is noticed after about two minutes.
+const KEEPALIVE: Duration = Duration::from_secs(75);
+
+/// What all connections of the front door share.
+#[derive(Debug)]
+pub struct Door {
+    pub proxy: Arc<Proxy>,
+    pub tls: Option<Acceptor>,
+    pub connections: Arc<AtomicUsize>,
+    pub connections_max: usize,
+}
+
+/// Binds `address` once for each of `workers`.
+///
+/// # Errors
+/// The address is taken, or may not be used. One that another process shares out in the same way counts as taken.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
+    if workers < 2 {
+        return Ok(vec![socket(address, false)?]);
+    }
+    // Without this probe a second Fender would silently take half of the first one's connections.
+    drop(socket(address, false)?);
+    let first = socket(address, true)?;
+    let bound = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        sockets.push(socket(bound, true)?);
+    }
+    Ok(sockets)
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Takes connections until the process is cut.
+pub async fn accept(listener: TcpListener, door: Arc<Door>, worker: usize) {
+    let mut phase = door.proxy.drain.watch();
+    let mut pause = ACCEPT_PAUSE_FIRST;
+    loop {
+        let accepted = tokio::select! {
+            _ = phase.wait_for(|phase| *phase == Phase::Cut) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = ACCEPT_PAUSE_FIRST;
+                take(&door, stream, peer, worker);
+            }
+            Err(error) if of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot take connections; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE_LONGEST);
+            }
+        }
+    }
+}
+
+fn take(door: &Arc<Door>, stream: TcpStream, peer: SocketAddr, worker: usize) {
+    let open = Opened::count(&door.connections);
+    let over = open.number.saturating_sub(door.connections_max);
+    if over > REFUSED_AT_ONCE_MAX {
+        return;
+    }
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(Duration::from_secs(15)).with_retries(3);
+    // A connection without these options still serves.
+    if let Err(error) =
+        stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive))
+    {
+        tracing::debug!(%peer, %error, "socket options");
+    }
+    let door = Arc::clone(door);
+    tokio::spawn(async move {
+        connection::serve(&door, stream, peer, worker, over > 0).await;
+        drop(open);
+    });
+}
+
+/// The client gave up before it was taken: no reason to pause.
+fn of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// A connection, counted until it is dropped.
+struct Opened {
+    count: Arc<AtomicUsize>,
+    number: usize,
+}
+
+impl Opened {
+    fn count(count: &Arc<AtomicUsize>) -> Self {
+        let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { count: Arc::clone(count), number }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,138 @@
+//! One request in flight: what came, which plan applies, until when.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use http::header::{CONTENT_TYPE, EXPECT, UPGRADE};
+use http::{HeaderMap, Method, Version};
+use hyper::upgrade::OnUpgrade;
+
+use super::client::Client;
+use super::finish::Finish;
+use super::headers::{Upward, upward};
+use super::id::RequestId;
+use crate::policy::verdict::Repeatable;
+use crate::route::Plan;
+use crate::upstream::upload::{Upload, UploadBody};
+use crate::upstream::{OnInterim, Outgoing};
+
+/// Interim responses that are passed on; an upstream that sends more of them is not heard to its end.
+const INTERIMS_MAX: u32 = 32;
+
+/// A request with all that its attempts need.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub id: RequestId,
+    pub plan: Arc<Plan>,
+    pub client: Client,
+    pub trusted: bool,
+    pub method: Method,
+    pub version: Version,
+    pub headers: HeaderMap,
+    /// Path and query as they go up.
+    pub target: String,
+    /// `None`: the request has no body.
+    pub upload: Option<Upload>,
+    /// The client's side of a protocol switch that it asks for.
+    pub switch: Option<OnUpgrade>,
+    /// All attempts, waits included, end here.
+    pub deadline: Instant,
+    pub attempts: u32,
+    pub finish: Box<Finish>,
+}
+
+impl Exchange {
+    /// Whether the request may be sent twice without harm.
+    #[must_use]
+    pub(super) fn repeatable(&self) -> Repeatable {
+        self.plan.repeatable(&self.method, &self.headers)
+    }
+
+    /// Whether its body can be sent from its beginning again.
+    #[must_use]
+    pub(super) fn replayable(&self) -> bool {
+        self.upload.as_ref().is_none_or(Upload::replayable)
+    }
+
+    /// No further attempt will be made: the body need not be kept any longer.
+    pub fn commit(&self) {
+        if let Some(upload) = &self.upload {
+            if upload.overflowed() {
+                self.plan.upstream_metrics().body_unretained();
+            }
+            upload.commit();
+        }
+    }
+
+    /// The request for the attempt that begins `now`.
+    #[must_use]
+    pub(super) fn outgoing(&self, now: Instant) -> Outgoing<'_> {
+        let upgrade = self.switch.is_some().then(|| self.headers.get(UPGRADE)).flatten();
+        let mut headers = upward(
+            &self.headers,
+            &Upward {
+                id: &self.id,
+                peer: self.client.peer.ip(),
+                secure: self.client.secure,
+                trusted: self.trusted,
+                version: self.version,
+                host: self.headers.get(http::header::HOST),
+                upgrade,
+                remove: self.plan.remove(),
+                set: self.plan.set(),
+            },
+        );
+        if let Some(name) = self.plan.propagate() {
+            let left =
+                self.deadline.min(now + self.plan.settings().timeout.attempt).saturating_duration_since(now);
+            headers.insert(name.clone(), u64::try_from(left.as_millis()).unwrap_or(u64::MAX).into());
+        }
+        Outgoing {
+            method: self.method.clone(),
+            target: &self.target,
+            upgrade: upgrade.is_some(),
+            grpc: headers
+                .get(CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            headers,
+            body: self.upload.as_ref().map_or_else(UploadBody::empty, Upload::attempt),
+            on_interim: self.on_interim(),
+        }
+    }
+
+    /// Interim responses go to where the client can take them; "100 Continue" releases the body.
+    fn on_interim(&self) -> Option<OnInterim> {
+        let wire = self.client.wire.clone().filter(|_| self.version == Version::HTTP_11);
+        let upload = self.upload.clone().filter(|_| self.headers.contains_key(EXPECT));
+        if wire.is_none() && upload.is_none() {
+            return None;
+        }
+        let sent = AtomicU32::new(0);
+        Some(Arc::new(move |status, headers| match (status.as_u16(), &upload, &wire) {
+            (100, Some(upload), _) => upload.proceed(),
+            (102..=199, _, Some(wire)) if sent.fetch_add(1, Ordering::Relaxed) < INTERIMS_MAX => {
+                wire.send_interim(&interim(status, headers));
+            }
+            _ => {}
+        }))
+    }
+}
+
+fn interim(status: http::StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut text =
+        format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
+    for (name, value) in headers {
+        if !matches!(
+            name.as_str(),
+            "connection" | "transfer-encoding" | "content-length" | "keep-alive" | "upgrade"
+        ) {
+            text.extend_from_slice(name.as_str().as_bytes());
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(value.as_bytes());
+            text.extend_from_slice(b"\r\n");
+        }
+    }
+    text.extend_from_slice(b"\r\n");
+    text
+}

@@ -1,0 +1,192 @@
+//! A request's end, however it comes: counted and logged once, when the last of it is gone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::body::Cut;
+use super::id::RequestId;
+use super::wire::Wire;
+use crate::clock;
+use crate::drain::InFlight;
+use crate::policy::reason::Reason;
+use crate::route::Plan;
+use crate::telemetry::access::{self, AccessLine, AttemptLine};
+use crate::telemetry::events::{ResponseCut, emit};
+use crate::telemetry::metrics::Source;
+use crate::upstream::upload::Upload;
+
+/// How a response ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Complete,
+    Cut(Cut),
+}
+
+/// Follows one request from its head to the last byte of its answer. Dropped before it was told of an end, it knows that
+/// the client hung up.
+#[derive(Debug)]
+pub struct Finish {
+    id: RequestId,
+    plan: Arc<Plan>,
+    started: Instant,
+    answer: Option<Answer>,
+    end: Option<End>,
+    fault: Option<String>,
+    response_bytes: u64,
+    record: Option<Box<Record>>,
+    wire: Option<Arc<Wire>>,
+    _in_flight: InFlight,
+}
+
+/// What only the access log wants to know.
+#[derive(Debug)]
+pub struct Record {
+    pub method: String,
+    pub path: String,
+    pub attempts: Vec<AttemptLine>,
+    pub upload: Option<Upload>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    status: u16,
+    source: Source,
+    reason: Option<Reason>,
+    at: Instant,
+}
+
+impl Finish {
+    /// A request that has just begun. `record`: if there is an access log.
+    #[must_use]
+    pub fn new(
+        id: RequestId,
+        plan: Arc<Plan>,
+        started: Instant,
+        record: Option<Box<Record>>,
+        in_flight: InFlight,
+    ) -> Self {
+        plan.upstream_metrics().in_flight.inc();
+        Self {
+            id,
+            plan,
+            started,
+            answer: None,
+            end: None,
+            fault: None,
+            response_bytes: 0,
+            record,
+            wire: None,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// The record for the access log, if there is one.
+    pub fn record(&mut self) -> Option<&mut Record> {
+        self.record.as_deref_mut()
+    }
+
+    /// The answer's head goes to the client.
+    pub fn answered(&mut self, status: u16, source: Source, reason: Option<Reason>) {
+        let at = clock::now();
+        self.plan.metrics().answered(status, source, at.saturating_duration_since(self.started));
+        self.answer = Some(Answer { status, source, reason, at });
+    }
+
+    /// The framing cannot show a cut (HTTP/1.0): until the response is complete the connection is to end with a reset.
+    pub fn shows_cut_by_reset(&mut self, wire: &Arc<Wire>) {
+        wire.reset_at_end(true);
+        self.wire = Some(Arc::clone(wire));
+    }
+
+    /// Bytes of the response passed on.
+    pub fn passed(&mut self, bytes: usize) {
+        self.response_bytes += bytes as u64;
+    }
+
+    /// Why the upstream's body broke off.
+    pub fn fault(&mut self, error: &hyper::Error) {
+        self.fault = Some(crate::upstream::chain(error));
+    }
+
+    /// The response ended. Only the first word counts.
+    pub fn ended(&mut self, end: End) {
+        if self.end.is_some() {
+            return;
+        }
+        self.end = Some(end);
+        match end {
+            End::Complete => {
+                if let Some(wire) = self.wire.take() {
+                    wire.reset_at_end(false);
+                }
+            }
+            End::Cut(why) => {
+                let error =
+                    self.fault.clone().map_or_else(|| why.to_string(), |fault| format!("{why}: {fault}"));
+                emit(&ResponseCut {
+                    request_id: self.id.as_str(),
+                    upstream: self.plan.upstream_name(),
+                    error: &error,
+                });
+                self.fault = Some(error);
+            }
+        }
+    }
+
+    fn write_record(&self, record: &Record, now: Instant) {
+        let answer = self.answer.unwrap_or(Answer {
+            status: 499,
+            source: Source::Fender,
+            reason: Some(Reason::Cancelled),
+            at: now,
+        });
+        access::write(&AccessLine {
+            message: "request",
+            at_ms: clock::unix_ms(),
+            request_id: self.id.as_str(),
+            upstream: self.plan.upstream_name(),
+            route: self.plan.name(),
+            method: &record.method,
+            path: &record.path,
+            status: answer.status,
+            source: answer.source.as_str(),
+            reason: answer.reason.map(Reason::as_str),
+            end: match self.end {
+                Some(End::Complete) => "complete",
+                Some(End::Cut(_)) => "cut",
+                None => "cancelled",
+            },
+            error: self.fault.as_deref(),
+            duration_ms: milliseconds(now.saturating_duration_since(self.started)),
+            request_bytes: record.upload.as_ref().map_or(0, Upload::received),
+            response_bytes: self.response_bytes,
+            attempts: &record.attempts,
+        });
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let now = clock::now();
+        match self.answer {
+            Some(answer) => self.plan.metrics().ended(now.saturating_duration_since(answer.at)),
+            None => {
+                self.plan.metrics().answered(
+                    499,
+                    Source::Fender,
+                    now.saturating_duration_since(self.started),
+                );
+            }
+        }
+        self.plan.upstream_metrics().in_flight.dec();
+        if let Some(record) = self.record.take() {
+            self.write_record(&record, now);
+        }
+    }
+}
+
+/// With microseconds behind the point.
+#[must_use]
+pub fn milliseconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1_000_000.0).round() / 1_000.0
+}

@@ -1,0 +1,67 @@
+//! The table of all plans, most specific first.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::plan::Plan;
+use crate::telemetry::metrics::RouteMetrics;
+use crate::upstream::Upstream;
+
+/// All routes of one config.
+#[derive(Debug)]
+pub struct Table {
+    plans: Vec<Arc<Plan>>,
+    upstreams: Vec<Arc<Upstream>>,
+    unrouted: RouteMetrics,
+    access_log: bool,
+}
+
+impl Table {
+    /// Orders `plans`: host before none, then the longest path, then methods before none.
+    #[must_use]
+    pub fn new(
+        plans: Vec<Plan>,
+        upstreams: Vec<Arc<Upstream>>,
+        unrouted: RouteMetrics,
+        access_log: bool,
+    ) -> Self {
+        let mut plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
+        plans.sort_by_key(|plan| {
+            let route = plan.route();
+            (Reverse(route.host.is_some()), Reverse(route.path.len()), Reverse(!route.methods.is_empty()))
+        });
+        Self { plans, upstreams, unrouted, access_log }
+    }
+
+    /// The most specific plan for a request; `path` without dot segments, `host` without a port.
+    #[must_use]
+    pub fn plan_for(&self, host: Option<&str>, path: &str, method: &Method) -> Option<&Arc<Plan>> {
+        self.plans.iter().find(|plan| plan.matches(host, path, method))
+    }
+
+    /// All plans, most specific first.
+    #[must_use]
+    pub fn plans(&self) -> &[Arc<Plan>] {
+        &self.plans
+    }
+
+    /// All upstreams, by name.
+    #[must_use]
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// The figures of requests that no route matches.
+    #[must_use]
+    pub const fn unrouted(&self) -> &RouteMetrics {
+        &self.unrouted
+    }
+
+    /// Whether each request is to be logged.
+    #[must_use]
+    pub const fn access_log(&self) -> bool {
+        self.access_log
+    }
+}

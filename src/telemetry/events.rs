@@ -1,0 +1,211 @@
+//! One struct per operational event; [`emit`] is its log line and its metric in one place.
+
+use std::net::SocketAddr;
+
+use super::metrics::Metrics;
+
+/// Something that an operator may want to know.
+pub trait Event {
+    /// Writes the log line.
+    fn log(&self);
+
+    /// Counts it. Most events have no metric of their own.
+    fn count(&self, _metrics: &Metrics) {}
+}
+
+/// Logs an event that no metric counts.
+pub fn emit(event: &impl Event) {
+    event.log();
+}
+
+/// Logs and counts an event.
+pub fn emit_counted(event: &impl Event, metrics: &Metrics) {
+    event.log();
+    event.count(metrics);
+}
+
+/// A listener takes connections.
+#[derive(Debug)]
+pub struct Listening {
+    /// `server`, `admin` or `public`.
+    pub listener: &'static str,
+    pub address: SocketAddr,
+    pub tls: bool,
+}
+
+impl Event for Listening {
+    fn log(&self) {
+        tracing::info!(listener = self.listener, address = %self.address, tls = self.tls, "listening");
+    }
+}
+
+/// All parts run.
+#[derive(Debug)]
+pub struct Ready {
+    pub version: &'static str,
+    pub workers: usize,
+    pub upstreams: usize,
+    pub routes: usize,
+}
+
+impl Event for Ready {
+    fn log(&self) {
+        tracing::info!(
+            version = self.version,
+            workers = self.workers,
+            upstreams = self.upstreams,
+            routes = self.routes,
+            "ready"
+        );
+    }
+}
+
+/// The config names something that should be known, but stops nothing.
+#[derive(Debug)]
+pub struct ConfigWarning<'a> {
+    pub problem: &'a str,
+}
+
+impl Event for ConfigWarning<'_> {
+    fn log(&self) {
+        tracing::warn!(problem = self.problem, "config warning");
+    }
+}
+
+/// A policy that a preset or profile sets is not built yet.
+#[derive(Debug)]
+pub struct NotBuilt<'a> {
+    pub what: &'a str,
+}
+
+impl Event for NotBuilt<'_> {
+    fn log(&self) {
+        tracing::warn!(what = self.what, "set by a preset, but not built yet: it has no effect");
+    }
+}
+
+/// A new config is in force, or was refused.
+#[derive(Debug)]
+pub struct Reloaded<'a> {
+    /// `signal`, `api` or `file`.
+    pub cause: &'static str,
+    pub refused: Option<&'a str>,
+}
+
+impl Event for Reloaded<'_> {
+    fn log(&self) {
+        match self.refused {
+            None => tracing::info!(cause = self.cause, "config reloaded"),
+            Some(problems) => {
+                tracing::error!(cause = self.cause, problems, "config refused, the old one stays");
+            }
+        }
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        metrics.reloaded(self.refused.is_none());
+    }
+}
+
+/// An upstream's name does not resolve. What was known stays; connecting waits for the name.
+#[derive(Debug)]
+pub struct NameUnresolved<'a> {
+    pub upstream: &'a str,
+    pub host: &'a str,
+    pub error: &'a str,
+}
+
+impl Event for NameUnresolved<'_> {
+    fn log(&self) {
+        tracing::warn!(
+            upstream = self.upstream,
+            host = self.host,
+            error = self.error,
+            "name does not resolve"
+        );
+    }
+}
+
+/// An attempt failed.
+#[derive(Debug)]
+pub struct AttemptFailed<'a> {
+    pub request_id: &'a str,
+    pub upstream: &'a str,
+    pub reason: &'static str,
+    pub verdict: &'static str,
+    pub error: &'a str,
+    /// The request is sent again, because its pooled connection was stale.
+    pub again: bool,
+}
+
+impl Event for AttemptFailed<'_> {
+    fn log(&self) {
+        tracing::warn!(
+            request_id = self.request_id,
+            upstream = self.upstream,
+            reason = self.reason,
+            verdict = self.verdict,
+            error = self.error,
+            again = self.again,
+            "attempt failed"
+        );
+    }
+}
+
+/// A response was cut after its head had gone to the client.
+#[derive(Debug)]
+pub struct ResponseCut<'a> {
+    pub request_id: &'a str,
+    pub upstream: &'a str,
+    pub error: &'a str,
+}
+
+impl Event for ResponseCut<'_> {
+    fn log(&self) {
+        tracing::warn!(
+            request_id = self.request_id,
+            upstream = self.upstream,
+            error = self.error,
+            "response cut"
+        );
+    }
+}
+
+/// SIGTERM or its like: the end begins.
+#[derive(Debug)]
+pub struct DrainStarted {
+    pub cause: &'static str,
+    pub in_flight: u64,
+}
+
+impl Event for DrainStarted {
+    fn log(&self) {
+        tracing::info!(cause = self.cause, in_flight = self.in_flight, "draining: unready, still serving");
+    }
+}
+
+/// The end.
+#[derive(Debug)]
+pub struct DrainEnded {
+    /// Requests that were still running at `drain_timeout` and were cut.
+    pub cut: u64,
+    pub letters_pending: u64,
+}
+
+impl Event for DrainEnded {
+    fn log(&self) {
+        tracing::info!(cut = self.cut, letters_pending = self.letters_pending, "drained");
+    }
+}
+
+/// A panic was caught: a defect of Fender's. The request was answered 500, the process goes on.
+#[derive(Debug)]
+pub struct Panicked<'a> {
+    pub what: &'a str,
+}
+
+impl Event for Panicked<'_> {
+    fn log(&self) {
+        tracing::error!(what = self.what, "panic: please report it");
+    }
+}

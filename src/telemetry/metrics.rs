@@ -1,0 +1,330 @@
+//! The registry and every metric that there is. Names are fixed; label values come from the config alone.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+use crate::clock;
+use crate::policy::outcome::Outcome;
+use crate::policy::reason::Reason;
+
+/// From a cache's answer to the longest completion.
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0,
+];
+
+/// Whose answer the client got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Upstream,
+    Fallback,
+    Fender,
+    DeadLetter,
+}
+
+impl Source {
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Fallback => "fallback",
+            Self::Fender => "fender",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+}
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    stream_seconds: HistogramVec,
+    attempts: IntCounterVec,
+    attempt_seconds: HistogramVec,
+    stale: IntCounterVec,
+    unretained: IntCounterVec,
+    in_flight: IntGaugeVec,
+    connections_upstream: IntGaugeVec,
+    connects: IntCounterVec,
+    connections: IntGauge,
+    buffer_bytes: IntGauge,
+    log_lines_dropped: IntGauge,
+    reload_success: IntGauge,
+    reload_timestamp: Gauge,
+}
+
+/// What is measured by looking, at the moment of a scrape.
+#[derive(Debug, Default)]
+pub struct Live {
+    pub connections: usize,
+    pub buffer_bytes: u64,
+    pub log_lines_dropped: u64,
+    /// Upstream, open, idle.
+    pub upstreams: Vec<(String, usize, usize)>,
+}
+
+impl Metrics {
+    /// The registry with every metric in it.
+    ///
+    /// # Errors
+    /// Two metrics of one name: a defect that the first start shows.
+    #[expect(clippy::too_many_lines, reason = "a list, one entry a metric")]
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let made = Maker { registry: &registry };
+        let metrics = Self {
+            requests: made.counters(
+                "fender_requests_total",
+                "Requests answered, by who answered",
+                &["upstream", "route", "code", "source"],
+            )?,
+            request_seconds: made.seconds(
+                "fender_request_duration_seconds",
+                "From a request's head to its answer's commit",
+                &["upstream", "route"],
+            )?,
+            stream_seconds: made.seconds(
+                "fender_response_stream_seconds",
+                "From a response's head to its end",
+                &["upstream", "route"],
+            )?,
+            attempts: made.counters(
+                "fender_attempts_total",
+                "Attempts ended, by outcome",
+                &["upstream", "outcome"],
+            )?,
+            attempt_seconds: made.seconds(
+                "fender_attempt_duration_seconds",
+                "From an attempt's start to its response's head",
+                &["upstream"],
+            )?,
+            stale: made.counters(
+                "fender_stale_connections_total",
+                "Requests sent once more because their pooled connection was stale",
+                &["upstream"],
+            )?,
+            unretained: made.counters(
+                "fender_bodies_unretained_total",
+                "Request bodies too large to be kept for another attempt",
+                &["upstream"],
+            )?,
+            in_flight: made.gauges("fender_in_flight", "Requests in flight", &["upstream"])?,
+            connections_upstream: made.gauges(
+                "fender_upstream_connections",
+                "Connections to the upstream",
+                &["upstream", "state"],
+            )?,
+            connects: made.counters(
+                "fender_upstream_connects_total",
+                "Connections opened, or not",
+                &["upstream", "result"],
+            )?,
+            connections: made.gauge("fender_connections", "Client connections")?,
+            buffer_bytes: made
+                .gauge("fender_buffer_bytes", "Bytes retained in memory, of server.buffer_memory")?,
+            log_lines_dropped: made
+                .gauge("fender_log_lines_dropped", "Log lines lost to a reader that did not keep up")?,
+            reload_success: made.gauge(
+                "fender_config_reload_success",
+                "1 if the config in force is the newest one, 0 if that was refused",
+            )?,
+            reload_timestamp: made.add(Gauge::new(
+                "fender_config_reload_timestamp_seconds",
+                "When the config in force was read",
+            )?)?,
+            registry: registry.clone(),
+        };
+        made.gauges("fender_build_info", "Always 1", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        metrics.reloaded(true);
+        Ok(metrics)
+    }
+
+    /// The figures of one upstream, all of them there from now on.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            attempts: Outcome::ALL.map(|outcome| self.attempts.with_label_values(&[name, outcome.as_str()])),
+            attempt_seconds: self.attempt_seconds.with_label_values(&[name]),
+            connects: CONNECT_RESULTS.map(|result| self.connects.with_label_values(&[name, result])),
+            stale: self.stale.with_label_values(&[name]),
+            unretained: self.unretained.with_label_values(&[name]),
+            in_flight: self.in_flight.with_label_values(&[name]),
+        }
+    }
+
+    /// The figures of one route.
+    #[must_use]
+    pub fn route(&self, upstream: &str, route: &str) -> RouteMetrics {
+        let metrics = RouteMetrics {
+            upstream: upstream.to_owned(),
+            route: route.to_owned(),
+            requests: self.requests.clone(),
+            codes: std::array::from_fn(|_| OnceLock::new()),
+            request_seconds: self.request_seconds.with_label_values(&[upstream, route]),
+            stream_seconds: self.stream_seconds.with_label_values(&[upstream, route]),
+        };
+        metrics.counter(200, Source::Upstream);
+        metrics
+    }
+
+    /// A reload took place, or was refused.
+    pub fn reloaded(&self, succeeded: bool) {
+        self.reload_success.set(i64::from(succeeded));
+        if succeeded {
+            self.reload_timestamp.set(Duration::from_millis(clock::unix_ms()).as_secs_f64());
+        }
+    }
+
+    /// All of it in Prometheus's text format.
+    ///
+    /// # Errors
+    /// A metric that cannot be written: a defect.
+    pub fn render(&self, live: &Live) -> Result<String, prometheus::Error> {
+        self.connections.set(as_gauge(live.connections));
+        self.buffer_bytes.set(i64::try_from(live.buffer_bytes).unwrap_or(i64::MAX));
+        self.log_lines_dropped.set(i64::try_from(live.log_lines_dropped).unwrap_or(i64::MAX));
+        for (upstream, open, idle) in &live.upstreams {
+            self.connections_upstream.with_label_values(&[upstream.as_str(), "idle"]).set(as_gauge(*idle));
+            self.connections_upstream
+                .with_label_values(&[upstream.as_str(), "active"])
+                .set(as_gauge(open.saturating_sub(*idle)));
+        }
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+fn as_gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Makes a metric and registers it.
+struct Maker<'a> {
+    registry: &'a Registry,
+}
+
+impl Maker<'_> {
+    fn add<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, prometheus::Error> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::new(name, help)?)
+    }
+
+    fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)?)
+    }
+}
+
+/// The results of opening a connection.
+const CONNECT_RESULTS: [&str; 3] = ["ok", "connect", "tls"];
+
+/// One upstream's figures.
+#[derive(Debug, Clone)]
+pub struct UpstreamMetrics {
+    attempts: [IntCounter; Outcome::ALL.len()],
+    attempt_seconds: Histogram,
+    connects: [IntCounter; CONNECT_RESULTS.len()],
+    stale: IntCounter,
+    unretained: IntCounter,
+    /// Requests in flight.
+    pub in_flight: IntGauge,
+}
+
+impl UpstreamMetrics {
+    /// An attempt ended.
+    pub fn attempt(&self, outcome: Outcome, took: Duration) {
+        if let Some(counter) =
+            Outcome::ALL.iter().position(|each| *each == outcome).and_then(|at| self.attempts.get(at))
+        {
+            counter.inc();
+        }
+        self.attempt_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A connection was opened, or could not be.
+    pub fn connected(&self, result: Result<(), Reason>) {
+        let label = match result {
+            Ok(()) => "ok",
+            Err(Reason::Tls) => "tls",
+            Err(_) => "connect",
+        };
+        if let Some(counter) =
+            CONNECT_RESULTS.iter().position(|each| *each == label).and_then(|at| self.connects.get(at))
+        {
+            counter.inc();
+        }
+    }
+
+    /// A request is sent once more because its pooled connection was stale.
+    pub fn stale_connection(&self) {
+        self.stale.inc();
+    }
+
+    /// A body was too large, or memory too short, to keep it for another attempt.
+    pub fn body_unretained(&self) {
+        self.unretained.inc();
+    }
+}
+
+type Codes = Box<[OnceLock<IntCounter>]>;
+
+/// One route's figures.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    upstream: String,
+    route: String,
+    requests: IntCounterVec,
+    /// By source, then by status less 100: a counter is looked up by its labels once.
+    codes: [OnceLock<Codes>; 4],
+    request_seconds: Histogram,
+    stream_seconds: Histogram,
+}
+
+impl RouteMetrics {
+    /// A request is answered.
+    pub fn answered(&self, status: u16, source: Source, took: Duration) {
+        if let Some(counter) = self.counter(status, source) {
+            counter.inc();
+        }
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A response ended.
+    pub fn ended(&self, took: Duration) {
+        self.stream_seconds.observe(took.as_secs_f64());
+    }
+
+    fn counter(&self, status: u16, source: Source) -> Option<&IntCounter> {
+        let codes = self.codes.get(source as usize)?;
+        let codes = codes.get_or_init(|| std::iter::repeat_with(OnceLock::new).take(500).collect());
+        let cell = codes.get(usize::from(status.checked_sub(100)?))?;
+        Some(cell.get_or_init(|| {
+            let labels = [self.upstream.as_str(), self.route.as_str(), &status.to_string(), source.as_str()];
+            self.requests.with_label_values(&labels)
+        }))
+    }
+}

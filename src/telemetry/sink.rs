@@ -1,0 +1,108 @@
+//! Lines to a stream, written by a thread of its own, so that whoever logs never waits.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Lines that may wait to be written; more are dropped and counted.
+const LINES_MAX: usize = 4096;
+
+/// Where lines go.
+#[derive(Debug, Clone)]
+pub(super) struct Sink {
+    queue: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    Stop,
+}
+
+impl Sink {
+    /// Starts the thread that writes to `out`. Where no thread can be had, lines are dropped and counted.
+    #[must_use]
+    pub(super) fn new(name: &str, out: impl Write + Send + 'static) -> Self {
+        let (queue, lines) = sync_channel(LINES_MAX);
+        let thread =
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || write_all(&lines, out)).ok();
+        Self { queue, dropped: Arc::default(), thread: Arc::new(Mutex::new(thread)) }
+    }
+
+    /// Queues a line, which brings its own line end.
+    pub(super) fn line(&self, line: Vec<u8>) {
+        if self.queue.try_send(Message::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines that were dropped because the reader did not keep up.
+    #[must_use]
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is queued and stops.
+    #[expect(clippy::disallowed_methods, reason = "called when the process ends, by its last thread")]
+    pub(super) fn close(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A reader that hangs with a full queue is not waited for: the process is about to end.
+        if let Some(thread) = thread
+            && self.queue.try_send(Message::Stop).is_ok()
+        {
+            for _ in 0..100 {
+                if thread.is_finished() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+fn write_all(lines: &Receiver<Message>, mut out: impl Write) {
+    while let Ok(Message::Line(line)) = lines.recv() {
+        // A stream that is closed takes no lines; there is nobody left to tell.
+        if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// One event's bytes, queued as a whole when it is dropped.
+#[derive(Debug)]
+pub(super) struct Line {
+    sink: Sink,
+    bytes: Vec<u8>,
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            self.sink.line(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Sink {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { sink: self.clone(), bytes: Vec::with_capacity(256) }
+    }
+}

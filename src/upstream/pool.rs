@@ -1,0 +1,276 @@
+//! The connections of one upstream that one worker holds.
+
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http2;
+
+use super::cell::Upstream;
+use super::connect::{Http1, Speak};
+use super::endpoint::Busy;
+use super::upload::UploadBody;
+use crate::clock;
+
+/// A connection that has rested longer than this is asked whether its peer has closed it before it is used.
+const TRUSTED_REST: Duration = Duration::from_millis(1);
+
+/// HTTP/2 connections to one endpoint from one worker; beyond them requests queue on the least busy one.
+const HTTP2_CONNECTIONS_MAX: usize = 8;
+
+/// One worker's connections to the endpoints of one upstream.
+#[derive(Debug)]
+pub(super) struct Pool {
+    shelves: Mutex<Vec<Shelf>>,
+    idle: AtomicUsize,
+}
+
+/// One endpoint's.
+#[derive(Debug, Default)]
+struct Shelf {
+    idle: Vec<Idle>,
+    http2: Vec<Arc<Http2>>,
+    /// What ALPN chose last; `None` = not known yet.
+    http2_chosen: Option<bool>,
+    gate: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Http1,
+    since: Instant,
+    open: Open,
+}
+
+/// A shared HTTP/2 connection.
+#[derive(Debug)]
+pub struct Http2 {
+    sender: http2::SendRequest<UploadBody>,
+    streams: AtomicUsize,
+    /// Streams that the peer takes at once.
+    room: Arc<AtomicUsize>,
+    _open: Open,
+}
+
+/// Counts an open connection until it is dropped.
+#[derive(Debug)]
+pub struct Open(Arc<AtomicI64>);
+
+impl Open {
+    /// One more in `count`.
+    #[must_use]
+    pub fn count(count: &Arc<AtomicI64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection taken from the pool, or opened.
+#[derive(Debug)]
+pub enum Taken {
+    Http1(Http1, Open),
+    Http2(Arc<Http2>),
+}
+
+impl Taken {
+    /// Others use it at the same time: it cannot be stale unnoticed.
+    #[must_use]
+    pub const fn shared(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+}
+
+impl Pool {
+    /// An empty pool for `endpoints` endpoints.
+    #[must_use]
+    pub(super) fn new(endpoints: usize) -> Self {
+        let shelves = std::iter::repeat_with(Shelf::default).take(endpoints).collect();
+        Self { shelves: Mutex::new(shelves), idle: AtomicUsize::new(0) }
+    }
+
+    /// Connections at rest.
+    #[must_use]
+    pub(super) fn idle(&self) -> usize {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// A connection to `endpoint` that can take a request at once.
+    #[must_use]
+    pub(super) fn take(&self, endpoint: usize, speak: Speak, idle_timeout: Duration) -> Option<Taken> {
+        let mut shelves = self.shelves();
+        let shelf = shelves.get_mut(endpoint)?;
+        if speak != Speak::Http1
+            && let Some(shared) = shelf.least_busy(false)
+        {
+            return Some(Taken::Http2(shared));
+        }
+        if speak == Speak::Http2 {
+            return None;
+        }
+        while let Some(idle) = shelf.idle.pop() {
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+            let rested = clock::now().saturating_duration_since(idle.since);
+            let alive = idle.connection.sender.is_ready() && rested < idle_timeout;
+            if alive && (rested < TRUSTED_REST || idle.connection.socket.quiet()) {
+                return Some(Taken::Http1(idle.connection, idle.open));
+            }
+        }
+        None
+    }
+
+    /// The gate through which connections are opened one at a time, where the next may be shared.
+    #[must_use]
+    pub(super) fn gate(&self, endpoint: usize, speak: Speak) -> Option<Arc<tokio::sync::Mutex<()>>> {
+        let shelves = self.shelves();
+        let shelf = shelves.get(endpoint)?;
+        let may_be_shared =
+            speak == Speak::Http2 || (speak == Speak::Negotiate && shelf.http2_chosen != Some(false));
+        may_be_shared.then(|| Arc::clone(&shelf.gate))
+    }
+
+    /// The HTTP/2 connection to use where no further one may be opened.
+    #[must_use]
+    pub(super) fn full(&self, endpoint: usize) -> Option<Taken> {
+        self.shelves().get_mut(endpoint)?.least_busy(true).map(Taken::Http2)
+    }
+
+    /// Takes in a connection that was opened; a shared one is there for others from now on.
+    #[must_use]
+    pub(super) fn opened(&self, endpoint: usize, opened: super::connect::Opened, open: Open) -> Taken {
+        let mut shelves = self.shelves();
+        let shelf = shelves.get_mut(endpoint);
+        match opened {
+            super::connect::Opened::Http1(connection) => {
+                if let Some(shelf) = shelf {
+                    shelf.http2_chosen = Some(false);
+                }
+                Taken::Http1(connection, open)
+            }
+            super::connect::Opened::Http2(sender, room) => {
+                let shared = Arc::new(Http2 { sender, streams: AtomicUsize::new(0), room, _open: open });
+                if let Some(shelf) = shelf {
+                    shelf.http2_chosen = Some(true);
+                    shelf.http2.push(Arc::clone(&shared));
+                }
+                Taken::Http2(shared)
+            }
+        }
+    }
+
+    /// Closes what has rested for `idle_timeout`, and what the peer has closed.
+    pub(super) fn sweep(&self, idle_timeout: Duration) {
+        let now = clock::now();
+        for shelf in self.shelves().iter_mut() {
+            let before = shelf.idle.len();
+            shelf.idle.retain(|idle| {
+                !idle.connection.sender.is_closed()
+                    && now.saturating_duration_since(idle.since) < idle_timeout
+            });
+            self.idle.fetch_sub(before - shelf.idle.len(), Ordering::Relaxed);
+            shelf.http2.retain(|shared| !shared.sender.is_closed());
+        }
+    }
+
+    fn rest(&self, endpoint: usize, connection: Http1, open: Open) {
+        if let Some(shelf) = self.shelves().get_mut(endpoint) {
+            self.idle.fetch_add(1, Ordering::Relaxed);
+            shelf.idle.push(Idle { connection, since: clock::now(), open });
+        }
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, Vec<Shelf>> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    /// The shared connection with the fewest streams, if it has room, or if all are to be used `beyond` their room.
+    fn least_busy(&mut self, beyond: bool) -> Option<Arc<Http2>> {
+        self.http2.retain(|shared| !shared.sender.is_closed());
+        let best = self.http2.iter().min_by_key(|shared| shared.streams.load(Ordering::Relaxed))?;
+        let room = best.streams.load(Ordering::Relaxed) < best.room.load(Ordering::Relaxed);
+        (room || (beyond && self.http2.len() >= HTTP2_CONNECTIONS_MAX)).then(|| Arc::clone(best))
+    }
+}
+
+impl Http2 {
+    /// A handle to send with.
+    #[must_use]
+    pub fn sender(&self) -> http2::SendRequest<UploadBody> {
+        self.sender.clone()
+    }
+}
+
+/// A connection on loan to one request. Dropping it closes the connection (or resets the stream); [`Loan::give_back`] keeps it.
+#[derive(Debug)]
+pub struct Loan {
+    upstream: Arc<Upstream>,
+    worker: usize,
+    endpoint: usize,
+    held: Held,
+    _busy: Busy,
+}
+
+#[derive(Debug)]
+enum Held {
+    Http1(Option<(Http1, Open)>),
+    Http2(Arc<Http2>),
+}
+
+impl Loan {
+    /// Lends `taken`; returns also the senders' side.
+    #[must_use]
+    pub fn new(upstream: &Arc<Upstream>, worker: usize, endpoint: usize, taken: Taken, busy: Busy) -> Self {
+        let held = match taken {
+            Taken::Http1(connection, open) => Held::Http1(Some((connection, open))),
+            Taken::Http2(shared) => {
+                shared.streams.fetch_add(1, Ordering::Relaxed);
+                Held::Http2(shared)
+            }
+        };
+        Self { upstream: Arc::clone(upstream), worker, endpoint, held, _busy: busy }
+    }
+
+    /// The HTTP/1.1 connection, if it is one.
+    pub fn http1(&mut self) -> Option<&mut Http1> {
+        match &mut self.held {
+            Held::Http1(Some((connection, _))) => Some(connection),
+            Held::Http1(None) | Held::Http2(_) => None,
+        }
+    }
+
+    /// The HTTP/2 connection, if it is one.
+    #[must_use]
+    pub fn http2(&self) -> Option<&Http2> {
+        match &self.held {
+            Held::Http2(shared) => Some(shared),
+            Held::Http1(_) => None,
+        }
+    }
+
+    /// The exchange ended cleanly: the connection may serve again.
+    pub fn give_back(mut self) {
+        if let Held::Http1(held) = &mut self.held
+            && let Some((connection, open)) = held.take()
+            && !connection.sender.is_closed()
+            && self.upstream.has_room(self.worker)
+            && let Some(pool) = self.upstream.pool(self.worker)
+        {
+            pool.rest(self.endpoint, connection, open);
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Held::Http2(shared) = &self.held {
+            shared.streams.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

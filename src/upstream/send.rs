@@ -1,0 +1,269 @@
+//! One attempt: an endpoint, a connection, the request out, the response's head in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::cell::Upstream;
+use super::connect::{self, Speak};
+use super::endpoint::{Busy, Endpoint, choose};
+use super::fault::Fault;
+use super::pool::{Loan, Open, Pool, Taken};
+use super::upload::UploadBody;
+use crate::clock;
+use crate::config::HttpVersion;
+use crate::policy::reason::Reason;
+use crate::policy::verdict::Verdict;
+
+/// Called with each interim response (1xx) but 101.
+pub type OnInterim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
+
+/// A request as it is to be sent; `host` is the upstream's to set.
+pub struct Outgoing<'a> {
+    pub method: Method,
+    /// Path and query behind the endpoint's base path; begins with a slash.
+    pub target: &'a str,
+    pub headers: HeaderMap,
+    pub body: UploadBody,
+    /// The request asks for another protocol: it needs a connection of its own.
+    pub upgrade: bool,
+    /// gRPC needs HTTP/2 even where the config leaves the choice open.
+    pub grpc: bool,
+    pub on_interim: Option<OnInterim>,
+}
+
+/// A response whose head has come.
+#[derive(Debug)]
+pub struct Reply {
+    pub response: Response<Incoming>,
+    pub loan: Loan,
+}
+
+impl Upstream {
+    /// Sends a request from `worker` and waits for the response's head until `deadline`. An endpoint that cannot be
+    /// connected to is passed over for the next one, each once. `fresh`: not over a connection that has served before.
+    ///
+    /// # Errors
+    /// See [`Fault`]: it tells also what the attempt did upstream.
+    pub async fn send(
+        self: &Arc<Self>,
+        worker: usize,
+        outgoing: Outgoing<'_>,
+        fresh: bool,
+        deadline: Instant,
+    ) -> Result<Reply, Fault> {
+        let mut passed_over = Vec::new();
+        loop {
+            let at = choose(self.endpoints(), &passed_over, clock::now(), |sides| fastrand::usize(..sides));
+            let Some(endpoint) = self.endpoints().get(at) else {
+                return Err(Fault::never_sent(Reason::Connect, "the upstream has no endpoint"));
+            };
+            let speak = self.speak(endpoint, &outgoing);
+            match self.connection(worker, at, endpoint, speak, fresh, deadline).await {
+                Ok((mut loan, reused)) => {
+                    let response = exchange(&mut loan, endpoint, outgoing, reused, deadline).await?;
+                    return Ok(Reply { response, loan });
+                }
+                Err(fault)
+                    if passed_over.len() + 1 >= self.endpoints().len() || fault.reason == Reason::Timeout =>
+                {
+                    return Err(fault);
+                }
+                Err(_) => passed_over.push(at),
+            }
+        }
+    }
+
+    fn speak(&self, endpoint: &Endpoint, outgoing: &Outgoing<'_>) -> Speak {
+        match self.settings().http {
+            HttpVersion::One => Speak::Http1,
+            HttpVersion::Two => Speak::Http2,
+            HttpVersion::Auto if outgoing.upgrade => Speak::Http1,
+            HttpVersion::Auto if endpoint.is_https() => Speak::Negotiate,
+            HttpVersion::Auto if outgoing.grpc => Speak::Http2,
+            HttpVersion::Auto => Speak::Http1,
+        }
+    }
+
+    async fn connection(
+        self: &Arc<Self>,
+        worker: usize,
+        at: usize,
+        endpoint: &Arc<Endpoint>,
+        speak: Speak,
+        fresh: bool,
+        deadline: Instant,
+    ) -> Result<(Loan, bool), Fault> {
+        let Some(pool) = self.pool(worker) else {
+            return Err(Fault::never_sent(Reason::Connect, "no such worker"));
+        };
+        let busy = Busy::at(endpoint);
+        let idle_timeout = self.settings().pool.idle_timeout;
+        if let Some(taken) = pool.take(at, speak, idle_timeout).filter(|taken| !fresh || taken.shared()) {
+            return Ok((Loan::new(self, worker, at, taken, busy), true));
+        }
+        let connect_deadline = Instant::from_std(clock::now()) + self.settings().timeout.connect;
+        let opening = self.open(pool, at, endpoint, speak, deadline.min(connect_deadline));
+        let (taken, reused) = match opening.await {
+            Err(fault) if Instant::from_std(clock::now()) >= deadline => {
+                return Err(Fault { reason: Reason::Timeout, ..fault });
+            }
+            other => other?,
+        };
+        Ok((Loan::new(self, worker, at, taken, busy), reused))
+    }
+
+    async fn open(
+        &self,
+        pool: &Pool,
+        at: usize,
+        endpoint: &Endpoint,
+        speak: Speak,
+        deadline: Instant,
+    ) -> Result<(Taken, bool), Fault> {
+        let late = || Fault::never_sent(Reason::Connect, "no connection within timeout.connect");
+        let gate = pool.gate(at, speak);
+        let _turn = match &gate {
+            Some(gate) => Some(timeout_at(deadline, gate.lock()).await.map_err(|_| late())?),
+            None => None,
+        };
+        let shared =
+            gate.as_ref().and_then(|_| pool.take(at, speak, Duration::MAX).or_else(|| pool.full(at)));
+        if let Some(taken) = shared {
+            return Ok((taken, true));
+        }
+        let tls = self.tls(endpoint)?;
+        let opened = connect::open(endpoint, tls, speak, deadline).await;
+        endpoint.connected(opened.is_ok(), clock::now());
+        self.metrics().connected(opened.as_ref().map(drop).map_err(|fault| fault.reason));
+        let open = Open::count(self.open_connections());
+        Ok((pool.opened(at, opened?, open), false))
+    }
+}
+
+async fn exchange(
+    loan: &mut Loan,
+    endpoint: &Endpoint,
+    outgoing: Outgoing<'_>,
+    reused: bool,
+    deadline: Instant,
+) -> Result<Response<Incoming>, Fault> {
+    let upgrade = outgoing.upgrade;
+    let response = match loan.http2().map(super::pool::Http2::sender) {
+        Some(mut sender) => {
+            let request = http2_request(endpoint, outgoing)?;
+            let sent = timeout_at(deadline, sender.try_send_request(request)).await;
+            sent.map_err(|_| timed_out(true))?.map_err(|mut error| {
+                let left = error.take_message().is_none();
+                Fault::of_stream(error.error(), left, reused)
+            })?
+        }
+        None => {
+            let Some(connection) = loan.http1() else {
+                return Err(Fault::never_sent(Reason::Connect, "the connection is gone"));
+            };
+            let request = http1_request(endpoint, outgoing)?;
+            let mark = connection.meter.mark();
+            let sent = timeout_at(deadline, connection.sender.try_send_request(request)).await;
+            let meter = &connection.meter;
+            let response = sent.map_err(|_| timed_out(meter.sent_since(mark)))?;
+            response.map_err(|error| {
+                Fault::of_exchange(
+                    error.error(),
+                    meter.sent_since(mark),
+                    reused && !meter.received_since(mark),
+                )
+            })?
+        }
+    };
+    sane(&response, upgrade)?;
+    Ok(response)
+}
+
+fn timed_out(left: bool) -> Fault {
+    let verdict = if left { Verdict::Ambiguous } else { Verdict::NeverSent };
+    Fault { reason: Reason::Timeout, verdict, stale: false, detail: "no response head in time".to_owned() }
+}
+
+/// What the HTTP library lets pass, but a careful proxy must not relay.
+fn sane(response: &Response<Incoming>, upgrade: bool) -> Result<(), Fault> {
+    let headers = response.headers();
+    let nonsense = if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        "both Content-Length and Transfer-Encoding in the response"
+    } else if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade {
+        "101 without having been asked"
+    } else {
+        return Ok(());
+    };
+    Err(Fault {
+        reason: Reason::Protocol,
+        verdict: Verdict::Ambiguous,
+        stale: false,
+        detail: nonsense.to_owned(),
+    })
+}
+
+fn http1_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<UploadBody>, Fault> {
+    let target = join(endpoint.url.base_path(), outgoing.target)?;
+    let mut request = Request::new(outgoing.body);
+    *request.method_mut() = outgoing.method;
+    *request.uri_mut() = Uri::from(target);
+    *request.headers_mut() = outgoing.headers;
+    request.headers_mut().insert(HOST, endpoint.host_header.clone());
+    join_cookies(request.headers_mut());
+    if let Some(on_interim) = outgoing.on_interim {
+        hyper::ext::on_informational(&mut request, move |interim| {
+            on_interim(interim.status(), interim.headers());
+        });
+    }
+    Ok(request)
+}
+
+fn http2_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<UploadBody>, Fault> {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(if endpoint.is_https() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
+    parts.authority = Some(endpoint.url.authority().clone());
+    parts.path_and_query = Some(join(endpoint.url.base_path(), outgoing.target)?);
+    let uri = Uri::from_parts(parts).map_err(|error| unsendable(&error))?;
+    let mut request = Request::new(outgoing.body);
+    *request.method_mut() = outgoing.method;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = outgoing.headers;
+    request.headers_mut().remove(HOST);
+    request.headers_mut().remove(http::header::UPGRADE);
+    request.headers_mut().remove(http::header::CONNECTION);
+    if request.headers_mut().remove(http::header::EXPECT).is_some() {
+        request.body().proceed();
+    }
+    Ok(request)
+}
+
+fn join(base: &str, target: &str) -> Result<PathAndQuery, Fault> {
+    let joined = if base.is_empty() {
+        PathAndQuery::try_from(target)
+    } else {
+        PathAndQuery::try_from(format!("{base}{target}"))
+    };
+    joined.map_err(|error| unsendable(&error))
+}
+
+fn unsendable(error: &dyn std::error::Error) -> Fault {
+    Fault::never_sent(Reason::Protocol, format!("the request target cannot be sent: {error}"))
+}
+
+/// HTTP/2 clients may split a cookie over several fields; HTTP/1.1 knows one (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}

@@ -1,0 +1,287 @@
+//! A request's body on its way up: streamed to the attempt that runs, and retained, within bounds, for the next one.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use crate::memory::Lease;
+use crate::policy::blame::ClientFault;
+
+/// After this long without a word from the upstream the body is sent all the same (RFC 9110 section 10.1.1: a client must
+/// not wait for ever).
+const EXPECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What bounds a body.
+#[derive(Debug)]
+pub struct Bounds {
+    /// Between two pieces.
+    pub idle: Duration,
+    /// Largest body; `None` = no limit.
+    pub max: Option<u64>,
+    /// Largest body that is retained for another attempt.
+    pub retain_max: u64,
+}
+
+/// One request's body. Each attempt reads it from its beginning, through [`Upload::attempt`].
+#[derive(Debug, Clone)]
+pub struct Upload {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    source: Incoming,
+    bounds: Bounds,
+    timer: Option<Pin<Box<Sleep>>>,
+    received: u64,
+    ended: bool,
+    retained: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+    retaining: Retaining,
+    fault: Option<ClientFault>,
+    gate: Option<Gate>,
+}
+
+/// Whether what is passed on is kept for another attempt.
+#[derive(Debug)]
+enum Retaining {
+    Yes(Lease),
+    /// It was too large, or memory too short: something is gone.
+    Overflowed,
+    /// No further attempt will be made.
+    Committed,
+}
+
+/// `Expect: 100-continue`: the body waits for the upstream's word.
+#[derive(Debug, Default)]
+struct Gate {
+    open: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+    waker: Option<Waker>,
+}
+
+impl Upload {
+    /// Takes over `source`. With `expects` nothing is read until [`Upload::proceed`] or a second has passed.
+    #[must_use]
+    pub fn new(source: Incoming, bounds: Bounds, lease: Lease, expects: bool) -> Self {
+        let oversize = source.size_hint().lower() > bounds.retain_max;
+        let state = State {
+            source,
+            bounds,
+            timer: None,
+            received: 0,
+            ended: false,
+            retained: Vec::new(),
+            trailers: None,
+            retaining: if oversize { Retaining::Overflowed } else { Retaining::Yes(lease) },
+            fault: None,
+            gate: expects.then(Gate::default),
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The body for one attempt.
+    #[must_use]
+    pub fn attempt(&self) -> UploadBody {
+        UploadBody { upload: Some(self.clone()), position: 0, trailers_sent: false }
+    }
+
+    /// Whether the body can be read from its beginning again: nothing was read, or all that was is retained.
+    #[must_use]
+    pub fn replayable(&self) -> bool {
+        let state = self.state();
+        state.fault.is_none() && (state.received == 0 || matches!(state.retaining, Retaining::Yes(_)))
+    }
+
+    /// Whether the body was too large, or memory too short, to be kept for another attempt.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        matches!(self.state().retaining, Retaining::Overflowed)
+    }
+
+    /// No further attempt will be made: what is retained may go as soon as the running one has read it.
+    pub fn commit(&self) {
+        let mut state = self.state();
+        if let Retaining::Yes(_) = state.retaining {
+            state.retaining = Retaining::Committed;
+        }
+    }
+
+    /// Why the client's side failed, if it did.
+    #[must_use]
+    pub fn fault(&self) -> Option<ClientFault> {
+        self.state().fault
+    }
+
+    /// Bytes received from the client so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.state().received
+    }
+
+    /// The upstream said "100 Continue".
+    pub fn proceed(&self) {
+        if let Some(gate) = &mut self.state().gate {
+            gate.open = true;
+            if let Some(waker) = gate.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(gate) = &mut self.gate {
+            let timer = gate.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(EXPECT_PATIENCE)));
+            if !gate.open && timer.as_mut().poll(cx).is_pending() {
+                gate.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            self.gate = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// The next piece from the client, within the bounds.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, ClientFault>> {
+        if let Some(fault) = self.fault {
+            return Poll::Ready(Err(fault));
+        }
+        ready!(self.poll_gate(cx));
+        let polled = match Pin::new(&mut self.source).poll_frame(cx) {
+            Poll::Pending => {
+                let idle = self.bounds.idle;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+                ready!(timer.as_mut().poll(cx));
+                Err(ClientFault::BodyTooSlow)
+            }
+            Poll::Ready(Some(Err(error))) => Err(body_fault(&error)),
+            Poll::Ready(Some(Ok(frame))) => self.admit(frame).map(Some),
+            Poll::Ready(None) => Ok(None),
+        };
+        self.timer = None;
+        match &polled {
+            Ok(Some(_)) => {}
+            Ok(None) => self.ended = true,
+            Err(fault) => self.fault = Some(*fault),
+        }
+        Poll::Ready(polled)
+    }
+
+    fn admit(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, ClientFault> {
+        if let Some(data) = frame.data_ref() {
+            self.received += data.len() as u64;
+            if self.bounds.max.is_some_and(|max| self.received > max) {
+                return Err(ClientFault::BodyTooLarge);
+            }
+            self.retain(data.clone());
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+        }
+        Ok(frame)
+    }
+
+    fn retain(&mut self, data: Bytes) {
+        let Retaining::Yes(lease) = &mut self.retaining else { return };
+        if self.received <= self.bounds.retain_max && lease.grow(data.len() as u64) {
+            self.retained.push(data);
+        } else {
+            self.retaining = Retaining::Overflowed;
+            self.retained = Vec::new();
+        }
+    }
+}
+
+fn body_fault(error: &hyper::Error) -> ClientFault {
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return ClientFault::Gone;
+    }
+    ClientFault::Bad("the request body's framing is malformed, or the body was broken off")
+}
+
+/// One attempt's reading of a body.
+#[derive(Debug)]
+pub struct UploadBody {
+    upload: Option<Upload>,
+    position: usize,
+    trailers_sent: bool,
+}
+
+impl UploadBody {
+    /// No body.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { upload: None, position: 0, trailers_sent: false }
+    }
+
+    /// The connection cannot say "100 Continue": the body does not wait for it.
+    pub fn proceed(&self) {
+        if let Some(upload) = &self.upload {
+            upload.proceed();
+        }
+    }
+}
+
+impl http_body::Body for UploadBody {
+    type Data = Bytes;
+    type Error = ClientFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
+        let this = self.get_mut();
+        let Some(upload) = &this.upload else { return Poll::Ready(None) };
+        let mut state = upload.state();
+        if let Some(piece) = state.retained.get(this.position) {
+            this.position += 1;
+            return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
+        }
+        if state.ended {
+            let trailers =
+                state.trailers.clone().filter(|_| !std::mem::replace(&mut this.trailers_sent, true));
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        if let Retaining::Committed = state.retaining {
+            state.retained = Vec::new();
+            this.position = 0;
+        }
+        let frame = ready!(state.poll_source(cx));
+        if let Ok(Some(frame)) = &frame {
+            this.position = state.retained.len();
+            this.trailers_sent |= frame.is_trailers();
+        }
+        Poll::Ready(frame.transpose())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let Some(upload) = &self.upload else { return true };
+        let state = upload.state();
+        state.fault.is_none()
+            && state.retained.len() <= self.position
+            && state.trailers.is_none()
+            && state.source.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(upload) = &self.upload else { return SizeHint::with_exact(0) };
+        let state = upload.state();
+        match state.source.size_hint().exact() {
+            Some(left) if self.position == 0 => SizeHint::with_exact(left + state.received),
+            Some(left) if self.position >= state.retained.len() => SizeHint::with_exact(left),
+            _ => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! SIGTERM: unready at once, serving on, gone when quiet, and at the latest at the timeout.
+
+use std::sync::Mutex;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{End, Fender, PATIENCE, Setup, Upstream, eventually};
+
+fn draining(upstream: &Upstream, lines: &str) -> Fender {
+    Setup::new(upstream.as_api("")).server(lines).start()
+}
+
+fn unready(fender: &Fender) {
+    eventually("unready", || fender.admin_get("/health/ready").status() == 503);
+}
+
+#[test]
+fn it_serves_while_it_drains_and_ends_when_quiet() {
+    let upstream = Upstream::ok("ok");
+    let fender = draining(&upstream, "drain_quiet = \"700ms\"\ndrain_timeout = \"20s\"");
+    let mut kept = fender.client();
+    assert_eq!(kept.request("GET", "/", "", b"").head.field("connection"), None);
+    assert_eq!(fender.admin_get("/health/ready").status(), 200);
+
+    let start = Instant::now();
+    fender.sigterm();
+    unready(&fender);
+    assert_eq!(fender.admin_get("/health/live").status(), 200);
+    let last = kept.request("GET", "/", "", b"");
+    assert_eq!((last.status(), last.field("connection").as_str()), (200, "close"));
+    assert_eq!(kept.until_closed(), End::Cut);
+    assert_eq!(fender.get("/").status(), 200, "a new connection is served too");
+    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+    assert!(start.elapsed() >= Duration::from_millis(700));
+}
+
+#[test]
+fn it_waits_for_what_is_in_flight() {
+    let (answer_now, wait) = sync_channel(1);
+    let wait = Mutex::new(wait);
+    let upstream = Upstream::scripted(move |connection| {
+        connection.request();
+        wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    });
+    let fender = draining(&upstream, "drain_quiet = \"100ms\"\ndrain_timeout = \"20s\"");
+    let mut client = fender.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx");
+    upstream.request(1);
+    fender.sigterm();
+    unready(&fender);
+    thread::sleep(Duration::from_millis(400));
+    assert!(fender.running(), "it left a request behind");
+    answer_now.send(()).unwrap();
+    let answer = client.response("POST");
+    assert_eq!((answer.text().as_str(), answer.end), ("ok", End::Clean));
+    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn streams_are_cut_visibly_at_the_timeout() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n");
+        connection.until_closed();
+    });
+    let fender = draining(&upstream, "drain_quiet = \"100ms\"\ndrain_timeout = \"800ms\"");
+    let mut client = fender.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(client.head().unwrap().status(), 200);
+    assert_eq!(client.chunk().unwrap(), b"half");
+    let start = Instant::now();
+    fender.sigterm();
+    assert_eq!(client.chunk(), None, "a cut, not a last chunk");
+    assert!(start.elapsed() >= Duration::from_millis(750), "after {:?}", start.elapsed());
+    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn it_stays_for_the_least_time() {
+    let upstream = Upstream::ok("ok");
+    let fender = draining(&upstream, "drain_quiet = \"0s\"\ndrain_min = \"800ms\"");
+    let start = Instant::now();
+    fender.sigterm();
+    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+    assert!(start.elapsed() >= Duration::from_millis(800));
+}
+
+#[test]
+fn load_during_a_drain_loses_no_request() {
+    let upstream = Upstream::ok("ok");
+    let fender = draining(&upstream, "drain_quiet = \"500ms\"\ndrain_timeout = \"20s\"");
+    let address = fender.server();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut client = crate::support::Client::connect(address);
+                for _ in 0..200 {
+                    let answer = client.request("POST", "/", "", b"x");
+                    assert_eq!(answer.status(), 200);
+                    if answer.field("connection").eq_ignore_ascii_case("close") {
+                        client = crate::support::Client::connect(address);
+                    }
+                }
+            })
+        })
+        .collect();
+    upstream.request(50);
+    fender.sigterm();
+    for client in clients {
+        client.join().unwrap();
+    }
+    assert_eq!(upstream.requests().len(), 1600);
+    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn an_operator_may_end_it_over_the_api() {
+    let upstream = Upstream::ok("ok");
+    let fender = Setup::new(upstream.as_api(""))
+        .server("drain_quiet = \"0s\"")
+        .admin("[[admin.token]]\nname = \"ops\"\nrole = \"operator\"\nsecret = \"open-sesame\"")
+        .start();
+    assert_eq!(fender.admin_post("/api/v1/quit", None).status(), 401);
+    assert!(fender.running());
+    assert!((200..300).contains(&fender.admin_post("/api/v1/quit", Some("open-sesame")).status()));
+    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+}

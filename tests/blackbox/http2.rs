@@ -1,0 +1,270 @@
+//! HTTP/2 on either side, and TLS with what it settles.
+
+use std::sync::Mutex;
+use std::sync::mpsc::sync_channel;
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::support::{
+    Authority, Client, Fender, H2Client, H2End, PATIENCE, Protocol, Service, Setup, Upstream,
+};
+
+fn trailers() -> HeaderMap {
+    HeaderMap::from_iter([("x-check".parse().unwrap(), HeaderValue::from_static("7"))])
+}
+
+fn upstream_over_http2(service: &Service) -> String {
+    format!("[upstream.api]\nurl = \"{}\"\nroute = \"/\"\nhttp = \"2\"", service.url())
+}
+
+#[test]
+fn a_client_with_prior_knowledge_reaches_an_http1_upstream() {
+    let upstream = Upstream::ok("hello");
+    let fender = Fender::start(upstream.as_api(""));
+    let mut client = H2Client::connect(fender.server());
+    for number in 1..=3 {
+        let answer = client.get("/a?b");
+        assert_eq!(
+            (answer.status.as_u16(), answer.body.as_slice(), answer.end),
+            (200, &b"hello"[..], H2End::Clean)
+        );
+        assert!(!answer.field("fender-request-id").is_empty());
+        let received = upstream.request(number);
+        assert_eq!(received.head.line, "GET /a?b HTTP/1.1");
+        assert_eq!(received.field("x-forwarded-host").as_deref(), Some("app.test"));
+        assert!(received.field("via").is_some_and(|via| via.starts_with("2 ") || via.starts_with("2.0 ")));
+    }
+}
+
+#[test]
+fn an_http1_client_reaches_an_http2_upstream() {
+    let service = Service::start(Protocol::Http2);
+    let fender = Fender::start(upstream_over_http2(&service));
+    let answer = fender.post("/echo", "x-hop: 1\r\nconnection: x-hop\r\n", b"hello");
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "hello"));
+    let received = &service.requests()[0];
+    assert_eq!(received.version, http::Version::HTTP_2);
+    assert!(!received.headers.contains_key("x-hop") && !received.headers.contains_key("connection"));
+}
+
+#[test]
+fn a_call_with_trailers_passes_over_http2_on_both_sides() {
+    let service = Service::start(Protocol::Http2);
+    let fender = Setup::new(upstream_over_http2(&service)).server("workers = 1").start();
+    let mut client = H2Client::connect(fender.server());
+    let echoed = client.post("/echo", b"message", Some(trailers()));
+    assert_eq!(echoed.body, b"message");
+    assert_eq!(echoed.trailers["x-check"], "7");
+    let answer = client.post("/grpc", b"message", None);
+    assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (200, &b"message"[..]));
+    assert_eq!(answer.field("content-type"), "application/grpc");
+    assert_eq!(answer.trailers["grpc-status"], "0");
+    assert_eq!(answer.trailers["grpc-message"], "fine");
+    assert_eq!(answer.end, H2End::Clean);
+    assert!(
+        service
+            .requests()
+            .iter()
+            .all(|received| received.headers.get("te").is_some_and(|te| te == "trailers"))
+    );
+    assert_eq!(service.connections(), 1, "streams share a connection");
+}
+
+#[test]
+fn an_upstream_that_does_not_speak_http2_is_502_protocol() {
+    let upstream = Upstream::ok("ok");
+    let fender = Fender::start(upstream.as_api("http = \"2\""));
+    fender.get("/").is_problem(502, "protocol");
+}
+
+#[test]
+fn fenders_own_answers_are_the_same_over_http2() {
+    let fender = Fender::start(format!("[upstream.api]\nurl = \"{}\"\nroute = \"/api\"", Upstream::nobody()));
+    let mut client = H2Client::connect(fender.server());
+    for (path, status, reason) in [("/other", 404, "no_route"), ("/api", 502, "connect")] {
+        let answer = client.get(path);
+        assert_eq!((answer.status.as_u16(), answer.field("fender-reason").as_str()), (status, reason));
+        assert_eq!(answer.field("content-type"), "application/problem+json");
+    }
+}
+
+#[test]
+fn tls_inbound_speaks_what_alpn_settles() {
+    let authority = Authority::new();
+    let own = authority.sign("localhost");
+    let upstream = Upstream::ok("hello");
+    let fender = Setup::new(upstream.as_api(""))
+        .server(&format!("[server.tls]\ncert_file = {:?}\nkey_file = {:?}", own.certificate, own.key))
+        .start();
+    let mut two =
+        H2Client::connect_tls(fender.server(), "localhost", authority.client(None, &["h2"])).unwrap();
+    assert_eq!(two.get("/").body, b"hello");
+    let mut one = Client::connect_tls(fender.server(), "localhost", authority.client(None, &["http/1.1"]));
+    assert_eq!(one.request("GET", "/", "", b"").text(), "hello");
+    assert_eq!(upstream.request(1).field("x-forwarded-proto").as_deref(), Some("https"));
+}
+
+#[test]
+fn client_certificates_are_asked_for_where_configured() {
+    let authority = Authority::new();
+    let (own, friend) = (authority.sign("localhost"), authority.sign("friend.test"));
+    let stranger = Authority::new().sign("stranger.test");
+    let upstream = Upstream::ok("hello");
+    let tls = format!(
+        "[server.tls]\ncert_file = {:?}\nkey_file = {:?}\nclient_ca_file = {:?}",
+        own.certificate,
+        own.key,
+        authority.certificate()
+    );
+    let fender = Setup::new(upstream.as_api("")).server(&tls).start();
+    let mut known = Client::connect_tls(fender.server(), "localhost", authority.client(Some(&friend), &[]));
+    assert_eq!(known.request("GET", "/", "", b"").text(), "hello");
+    drop(stranger);
+    let mut unknown = Client::connect_tls(fender.server(), "localhost", authority.client(None, &[]));
+    unknown.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(unknown.try_response("GET").is_none());
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+fn over_tls(service: &Service, lines: &str) -> String {
+    format!(
+        "[upstream.api]\nurl = \"https://localhost:{}\"\nroute = \"/\"\n{lines}",
+        service.address().port()
+    )
+}
+
+#[test]
+fn tls_outbound_trusts_its_own_authority_and_takes_http2_where_offered() {
+    let authority = Authority::new();
+    let own = authority.sign("localhost");
+    let service = Service::start(Protocol::Tls(authority.server(&own, &["h2", "http/1.1"], false)));
+    let trust = format!("[upstream.api.tls]\nca_file = {:?}", authority.certificate());
+    let fender = Fender::start(over_tls(&service, &trust));
+    assert_eq!(fender.post("/echo", "", b"hello").text(), "hello");
+    assert_eq!(service.requests()[0].version, http::Version::HTTP_2);
+    let fender = Fender::start(over_tls(&service, &format!("http = \"1\"\n{trust}")));
+    assert_eq!(fender.get("/").text(), "ok");
+    assert_eq!(service.requests()[1].version, http::Version::HTTP_11);
+}
+
+#[test]
+fn tls_outbound_refuses_an_authority_that_it_does_not_trust() {
+    let authority = Authority::new();
+    let own = authority.sign("localhost");
+    let service = Service::start(Protocol::Tls(authority.server(&own, &[], false)));
+    Fender::start(over_tls(&service, "")).get("/").is_problem(502, "tls");
+    let trust =
+        format!("[upstream.api.tls]\nca_file = {:?}\nserver_name = \"other.test\"", authority.certificate());
+    Fender::start(over_tls(&service, &trust)).get("/").is_problem(502, "tls");
+    assert!(service.requests().is_empty());
+}
+
+#[test]
+fn tls_outbound_shows_its_certificate() {
+    let authority = Authority::new();
+    let (own, client) = (authority.sign("localhost"), authority.sign("fender.test"));
+    let service = Service::start(Protocol::Tls(authority.server(&own, &["http/1.1"], true)));
+    let trust = format!("[upstream.api.tls]\nca_file = {:?}\n", authority.certificate());
+    let shown = format!("client_cert_file = {:?}\nclient_key_file = {:?}", client.certificate, client.key);
+    assert_eq!(Fender::start(over_tls(&service, &format!("{trust}{shown}"))).get("/").text(), "ok");
+    let refused = Fender::start(over_tls(&service, &trust)).get("/");
+    assert_eq!(refused.status(), 502);
+}
+
+#[test]
+fn an_event_reaches_an_http2_client_before_the_next_is_written() {
+    let (arrived, wait) = sync_channel(1);
+    let wait = Mutex::new(wait);
+    let upstream = Upstream::scripted(move |connection| {
+        connection.request();
+        connection
+            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        for number in 0..3 {
+            connection.send(format!("9\r\ndata: {number}\n\n\r\n"));
+            wait.lock().unwrap().recv_timeout(PATIENCE).expect("the event arrives");
+        }
+        connection.send("0\r\n\r\n");
+    });
+    let fender = Fender::start(upstream.as_api(""));
+    let mut client = H2Client::connect(fender.server());
+    let mut next = client.stream("/");
+    for number in 0..3 {
+        assert_eq!(next().unwrap(), format!("data: {number}\n\n").into_bytes());
+        arrived.send(()).unwrap();
+    }
+    assert_eq!(next().unwrap_or_default().len(), 0);
+}
+
+#[test]
+fn the_limits_of_a_body_hold_over_http2_too() {
+    let upstream = Upstream::ok("ok");
+    let fender = Setup::new(upstream.as_api("")).server("max_request_body = \"1KiB\"").start();
+    let mut client = H2Client::connect(fender.server());
+    let refused = client.post("/", &[b'x'; 1025], None);
+    assert_eq!((refused.status.as_u16(), refused.field("fender-reason").as_str()), (413, "body_too_large"));
+    let passed = client.post("/", &[b'x'; 1024], None);
+    assert_eq!(passed.status.as_u16(), 200, "the connection goes on: {:?}", passed.headers);
+    assert_eq!(upstream.whole().len(), 1);
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+/// A frame's nine bytes of head, and its payload.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn hostile_frames_end_their_connection_and_nothing_else() {
+    let upstream = Upstream::ok("ok");
+    let fender = Fender::start(upstream.as_api(""));
+    let garbage = [0xff; 4096];
+    let unknown_index = frame(1, 5, 1, &[0xff, 0xff, 0xff, 0xff, 0x0f]);
+    let on_stream_zero = frame(0, 0, 0, b"data");
+    let settings_of_one_byte = frame(4, 0, 0, &[1]);
+    for bytes in [&garbage[..], &unknown_index, &on_stream_zero, &settings_of_one_byte] {
+        let mut client = fender.client();
+        client.send([PREFACE, SETTINGS, bytes].concat());
+        client.until_closed();
+    }
+    assert_eq!(H2Client::connect(fender.server()).get("/").body, b"ok");
+    assert!(upstream.requests().len() == 1 && !fender.log().contains("panicked"));
+}
+
+#[test]
+fn headers_that_never_end_are_cut_off() {
+    let upstream = Upstream::ok("ok");
+    let fender = Fender::start(upstream.as_api(""));
+    let before = fender.rss_kib();
+    let mut client = fender.client();
+    client.send([PREFACE, SETTINGS, &frame(1, 0, 1, &[0x82, 0x84, 0x86])].concat());
+    // A literal field of 8 KiB, neither indexed nor compressed, over and over.
+    let field = [&[0, 1, b'x', 0x7f, 0x81, 0x3f][..], &[b'y'; 8192]].concat();
+    let more = frame(9, 0, 1, &field);
+    let sent = (0..20_000).take_while(|_| client.send(&more)).count();
+    assert!(sent < 20_000, "it takes headers without end");
+    assert!(fender.rss_kib() < before + 8 * 1024, "it keeps them");
+    assert_eq!(fender.get("/").status(), 200);
+}
+
+#[test]
+fn streams_opened_and_reset_at_once_do_not_reach_an_upstream_without_end() {
+    let upstream = Upstream::scripted(|connection| while connection.request().is_some() {});
+    let fender = Fender::start(upstream.as_api(""));
+    let before = fender.rss_kib();
+    let mut client = fender.client();
+    client.send([PREFACE, SETTINGS].concat());
+    // :method GET, :scheme http, :path /, :authority a
+    let ask = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+    for stream in (1..40_000).step_by(2) {
+        if !client.send([frame(1, 5, stream, &ask), frame(3, 0, stream, &[0, 0, 0, 8])].concat()) {
+            break;
+        }
+    }
+    drop(client);
+    assert!(fender.rss_kib() < before + 32 * 1024, "from {before} to {} KiB", fender.rss_kib());
+    crate::support::eventually("nothing is left in flight", || fender.metric("fender_in_flight", &[]) == 0.0);
+    assert_eq!(fender.admin_get("/health/live").status(), 200);
+}

@@ -1,0 +1,132 @@
+//! Every wait for an upstream ends.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{End, Fender, Upstream};
+
+fn silent() -> Upstream {
+    Upstream::scripted(|connection| {
+        if let Some(head) = connection.head() {
+            connection.remember_head(head);
+            connection.until_closed();
+        }
+    })
+}
+
+fn with(upstream: &Upstream, timeout: &str) -> Fender {
+    Fender::start(upstream.as_api(&format!("[upstream.api.timeout]\n{timeout}")))
+}
+
+#[track_caller]
+fn takes(least: u64, most: u64, act: impl FnOnce()) {
+    let start = Instant::now();
+    act();
+    let (took, range) = (start.elapsed(), Duration::from_millis(least)..Duration::from_millis(most));
+    assert!(range.contains(&took), "took {took:?}, not {range:?}");
+}
+
+#[test]
+fn an_attempt_that_is_not_answered_is_504() {
+    let upstream = silent();
+    let fender = with(&upstream, "attempt = \"300ms\"\ntotal = \"20s\"");
+    takes(290, 5000, || fender.post("/", "", b"x").is_problem(504, "timeout"));
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[test]
+fn the_total_bounds_all_attempts() {
+    let upstream = silent();
+    let fender = with(&upstream, "attempt = \"300ms\"\ntotal = \"400ms\"");
+    takes(290, 5000, || fender.get("/").is_problem(504, "timeout"));
+}
+
+#[test]
+fn a_client_may_ask_for_less_time_but_not_for_more() {
+    let upstream = silent();
+    let fender = with(&upstream, "attempt = \"1s\"\ntotal = \"1s\"");
+    takes(190, 900, || {
+        fender.client().request("GET", "/", "fender-timeout: 200ms\r\n", b"").is_problem(504, "timeout");
+    });
+    takes(990, 5000, || {
+        fender.client().request("GET", "/", "fender-timeout: 60s\r\n", b"").is_problem(504, "timeout");
+    });
+    takes(190, 900, || {
+        fender.client().request("POST", "/", "grpc-timeout: 200m\r\n", b"x").is_problem(504, "timeout");
+    });
+    assert_eq!(upstream.request(1).field("fender-timeout"), None);
+}
+
+#[test]
+fn the_time_that_is_left_is_told_where_configured() {
+    let upstream = Upstream::ok("");
+    let fender = with(&upstream, "total = \"5s\"\nattempt = \"5s\"\npropagate = \"x-time-left\"");
+    fender.get("/");
+    let left: u64 =
+        upstream.request(1).field("x-time-left").and_then(|left| left.parse().ok()).expect("milliseconds");
+    assert!((4000..=5000).contains(&left), "{left}");
+}
+
+#[test]
+fn a_body_that_stalls_is_cut() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
+        connection.until_closed();
+    });
+    let fender = with(&upstream, "idle = \"300ms\"");
+    takes(290, 5000, || {
+        let answer = fender.get("/");
+        assert_eq!((answer.text().as_str(), answer.status()), ("half", 200));
+        assert_ne!(answer.end, End::Clean);
+    });
+}
+
+#[test]
+fn a_slow_body_that_moves_is_not_cut() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n");
+        for _ in 0..8 {
+            std::thread::sleep(Duration::from_millis(100));
+            connection.send("x");
+        }
+    });
+    let fender = with(&upstream, "idle = \"500ms\"\nattempt = \"500ms\"\ntotal = \"500ms\"");
+    takes(700, 9000, || {
+        let answer = fender.get("/");
+        assert_eq!((answer.text().as_str(), answer.end), ("xxxxxxxx", End::Clean));
+    });
+}
+
+#[test]
+fn a_whole_stream_may_have_a_limit() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        while connection.send("1\r\nx\r\n") {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let fender = with(&upstream, "stream = \"400ms\"");
+    takes(390, 5000, || assert_ne!(fender.get("/").end, End::Clean));
+}
+
+#[test]
+fn an_upgraded_connection_outlives_every_timeout_of_a_request() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n");
+        while let Some(byte) = connection.exactly(1) {
+            connection.send(byte);
+        }
+    });
+    let fender = with(&upstream, "attempt = \"300ms\"\ntotal = \"300ms\"");
+    let mut client = fender.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n");
+    assert_eq!(client.head().unwrap().status(), 101);
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(150));
+        client.send("x");
+        assert_eq!(client.exactly(1).unwrap(), b"x");
+    }
+}
