@@ -1,13 +1,13 @@
 //! What of a config file is never shown.
 //!
-//! Values of secrets are known by their keys. In a file with syntax errors keys cannot be trusted, so whole lines
-//! that look like secrets are hidden as well.
+//! Values of secrets are known by their keys. In a file with syntax errors keys cannot be trusted: see `scrub`.
 
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::scrub;
 use super::unbuilt::matches;
 
 /// The byte ranges of `text` that must not be shown.
@@ -15,7 +15,7 @@ pub(super) fn hidden_in(text: &str, table: &DeTable<'_>, broken: bool) -> Vec<Ra
     let mut hidden = Vec::new();
     in_table(text, table, &mut Vec::new(), &mut hidden, 0);
     if broken {
-        hidden.extend(suspicious_lines(text));
+        hidden.extend(scrub::values(text));
     }
     hidden
 }
@@ -25,12 +25,18 @@ pub(super) fn masked(text: &str, range: Range<usize>, hidden: &[Range<usize>]) -
     let Some(shown) = text.get(range.clone()) else {
         return String::new();
     };
-    let near: Vec<&Range<usize>> =
-        hidden.iter().filter(|one| one.start < range.end && range.start < one.end).collect();
+    let mut near: Vec<Range<usize>> =
+        hidden.iter().filter(|one| one.start < range.end && range.start < one.end).cloned().collect();
+    near.sort_by_key(|one| one.start);
+    let mut near = near.into_iter().peekable();
+    let mut hidden_until = 0;
     let mut masked = String::with_capacity(shown.len());
     for (offset, letter) in shown.char_indices() {
         let at = range.start + offset;
-        if letter != '\n' && near.iter().any(|one| one.contains(&at)) {
+        while let Some(one) = near.next_if(|one| one.start <= at) {
+            hidden_until = hidden_until.max(one.end);
+        }
+        if letter != '\n' && at < hidden_until {
             masked.extend(std::iter::repeat_n('*', letter.len_utf8()));
         } else {
             masked.push(letter);
@@ -124,6 +130,7 @@ fn outside_references(text: &str, span: Range<usize>) -> Vec<Range<usize>> {
     hidden
 }
 
+/// Whether a key of this name holds a secret, wherever it stands.
 fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let names_file = key.ends_with("_file") || key.ends_with("credentials");
@@ -156,45 +163,6 @@ fn secrets_of_url(text: &str, span: Range<usize>) -> Vec<Range<usize>> {
 
 fn looks_like_token(segment: &str) -> bool {
     !segment.contains("${") && (segment.contains(':') || segment.contains('@') || segment.len() >= 24)
-}
-
-/// The values of lines that look like secrets, with the lines that continue them.
-fn suspicious_lines(text: &str) -> Vec<Range<usize>> {
-    let mut hidden = Vec::new();
-    let mut at = 0;
-    let mut in_headers = false;
-    let mut continues = false;
-    for line in text.split_inclusive('\n') {
-        let start = at;
-        at += line.len();
-        let trimmed = line.trim_start();
-        if trimmed.starts_with('[') && !continues {
-            in_headers = trimmed.contains("headers");
-            continue;
-        }
-        let value = match line.find('=') {
-            Some(equals) if looks_like_key(line.get(..equals).unwrap_or_default()) => {
-                let key = line.get(..equals).unwrap_or_default();
-                continues =
-                    in_headers || sounds_secret(key) || key.contains("headers") || line.contains("secret");
-                equals + 1
-            }
-            _ => 0,
-        };
-        if continues {
-            hidden.push(start + value..at);
-        } else {
-            hidden.extend(secrets_of_url(text, start..at));
-        }
-    }
-    hidden
-}
-
-fn looks_like_key(text: &str) -> bool {
-    let letter = |letter: char| {
-        letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.' | '"' | '\'' | ' ' | '\t')
-    };
-    !text.trim().is_empty() && text.chars().all(letter)
 }
 
 /// Keys whose values, and all below them, are never shown.

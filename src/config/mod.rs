@@ -22,6 +22,7 @@ mod render;
 mod resolve;
 mod restart;
 mod schema;
+mod scrub;
 mod source;
 mod text;
 mod tree;

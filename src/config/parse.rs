@@ -17,29 +17,38 @@ use super::tree::{Item, Label, Layer, Node, Origin, Table, Text, Value};
 pub(super) fn parse(name: &str, folder: PathBuf, text: &str, layer: Layer) -> (Node, Vec<Problem>) {
     let (table, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(|error| error.span().unwrap_or(0..0).start);
+    let errors = first_of_each_line(text, &errors);
     let hidden = mask::hidden_in(text, table.get_ref(), !errors.is_empty());
     let whole = table.span();
     let source = Arc::new(Source { name: name.to_owned(), folder, text: text.to_owned(), hidden });
     let mut problems: Vec<Problem> = Vec::new();
-    let mut line_end = 0;
-    for error in &errors {
-        let span = within(text, error.span().unwrap_or(0..0));
-        // The parser goes on after an error and often stumbles again on the same line.
-        if !problems.is_empty() && span.start <= line_end {
-            continue;
-        }
-        if problems.len() == ERRORS_MAX {
-            break;
-        }
-        let rest = text.get(span.start..).unwrap_or_default();
-        line_end = span.start + rest.find('\n').unwrap_or(rest.len());
+    for (span, message) in errors {
         let source = Arc::clone(&source);
-        problems.push(Problem::syntax(in_words(error.message().trim()), Place { source, span }));
+        problems.push(Problem::syntax(message, Place { source, span }));
     }
     let origin = Origin { layer, source, key: 0..0, value: whole };
     let mut growing = Growing { problems: &mut problems };
     let root = growing.table(table.get_ref(), &origin, 0);
     (Node::new(Value::Table(root), origin), problems)
+}
+
+/// The parser goes on after an error and often stumbles again on the same line.
+fn first_of_each_line<'e>(text: &str, errors: &'e [toml::de::Error]) -> Vec<(Range<usize>, &'e str)> {
+    let mut first: Vec<(Range<usize>, &str)> = Vec::new();
+    let mut line_end = 0;
+    for error in errors {
+        let span = within(text, error.span().unwrap_or(0..0));
+        if !first.is_empty() && span.start <= line_end {
+            continue;
+        }
+        if first.len() == ERRORS_MAX {
+            break;
+        }
+        let rest = text.get(span.start..).unwrap_or_default();
+        line_end = span.start + rest.find('\n').unwrap_or(rest.len());
+        first.push((span, in_words(error.message().trim())));
+    }
+    first
 }
 
 struct Growing<'p> {

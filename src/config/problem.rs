@@ -48,7 +48,7 @@ pub struct Problem {
     /// Where; the first place is the culprit's, the others explain.
     pub(super) places: Vec<(Place, String)>,
     /// What must not be shown besides the source's own secrets.
-    pub(super) hide: Option<Place>,
+    pub(super) hide: Vec<Place>,
 }
 
 /// All that is wrong with a config, in the order of the files.
@@ -65,7 +65,7 @@ impl Problem {
             message: message.into(),
             help: None,
             places: Vec::new(),
-            hide: None,
+            hide: Vec::new(),
         }
     }
 

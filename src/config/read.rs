@@ -45,8 +45,9 @@ impl Reader {
 
     fn tell(&mut self, tree: &Node, path: &[Step], error: &Error) {
         if let Wrong::Missing(key) = &error.kind {
-            let name = tree.name_of(path);
-            if self.broken || self.taken.contains(&format!("{name}.{key}")) {
+            let mut missing = path.to_vec();
+            missing.push(Step::from(*key));
+            if self.broken || self.taken.contains(&tree.name_of(&missing)) {
                 return;
             }
         }
@@ -96,9 +97,12 @@ fn unknown_key(tree: &Node, path: &[Step], expected: &[&'static str]) -> Problem
     let mut problem = Problem::new(tree.name_of(path), "unknown key").kind(Kind::UnknownKey);
     if let Some(node) = tree.at(path) {
         problem = problem.at(node.origin.key_place(), "");
-        if !matches!(node.value, Value::Bool(_) | Value::Integer(_) | Value::Float(_)) {
-            problem.hide = Some(node.origin.value_place()); // It may be a misspelt secret.
-        }
+        // It may be a misspelt secret.
+        let texts = node
+            .leaves()
+            .into_iter()
+            .filter(|(_, leaf)| !matches!(leaf.value, Value::Bool(_) | Value::Integer(_) | Value::Float(_)));
+        problem.hide = texts.map(|(_, leaf)| leaf.origin.value_place()).collect();
     }
     match nearest(key, expected) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),

@@ -23,7 +23,7 @@ impl Problems {
 /// Problems with their lines, one paragraph each.
 pub fn render(problems: &[Problem], color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    let hide: Vec<&Place> = problems.iter().filter_map(|problem| problem.hide.as_ref()).collect();
+    let hide: Vec<&Place> = problems.iter().flat_map(|problem| &problem.hide).collect();
     let mut text = String::new();
     for problem in problems {
         let excerpts: Vec<Excerpt> =

@@ -7,8 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// One config file.
-#[derive(Debug)]
+/// One config file. Printing it shows its name alone: the text may bear secrets.
 pub struct Source {
     /// How the user named it.
     pub name: String,
@@ -24,6 +23,12 @@ pub struct Source {
 pub struct Place {
     pub(super) source: Arc<Source>,
     pub(super) span: Range<usize>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 impl Place {

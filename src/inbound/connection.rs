@@ -19,7 +19,6 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::framing::HEADERS_MAX;
 use super::guard::{Guard, Limits, Resettable};
 use super::listen::Door;
 use crate::drain::Phase;
@@ -57,7 +56,7 @@ pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usi
     };
     let connection = |secure| Connection {
         proxy: Arc::clone(&door.proxy),
-        client: Client { peer, secure, worker, wire: None },
+        client: Client::new(peer, secure, worker),
         number: AtomicU64::new(0),
         over,
     };
@@ -102,18 +101,13 @@ async fn serve_http1<S>(guard: Guard<S>, connection: Connection)
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
-    let mut phase = connection.proxy.drain.watch();
     let peer = connection.client.peer;
     let connection = Arc::new(connection);
     let service = service_fn(move |request| answer(Arc::clone(&connection), request));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(HEADERS_MAX);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(guard), service).with_upgrades());
-    tokio::select! {
-        served = &mut serving => if let Err(error) = served {
-            tracing::debug!(%peer, error = %crate::proxy::chain(&error), "client connection ended");
-        },
-        _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
+    builder.timer(TokioTimer::new()).header_read_timeout(None);
+    if let Err(error) = builder.serve_connection(TokioIo::new(guard), service).with_upgrades().await {
+        tracing::debug!(%peer, error = %crate::proxy::chain(&error), "client connection ended");
     }
 }
 

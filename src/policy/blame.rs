@@ -9,7 +9,7 @@ pub enum ClientFault {
     Bad(&'static str),
     #[error("the request body is larger than max_request_body")]
     BodyTooLarge,
-    #[error("the request head is larger than max_header_bytes, or has more than 256 fields")]
+    #[error("the request head is larger than max_header_bytes, or has more than 100 fields")]
     HeadTooLarge,
     #[error("the request head did not arrive within header_timeout")]
     HeadTooSlow,

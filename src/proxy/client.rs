@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::wire::Wire;
 use crate::config::TrustClientHeaders;
 
@@ -16,9 +18,19 @@ pub struct Client {
     pub worker: usize,
     /// The HTTP/1.1 connection; `None` under HTTP/2.
     pub wire: Option<Arc<Wire>>,
+    /// The peer's address as `x-forwarded-for` names it: written once for all requests of the connection.
+    pub address: HeaderValue,
 }
 
 impl Client {
+    /// A client whose HTTP version is not known yet.
+    #[must_use]
+    pub fn new(peer: SocketAddr, secure: bool, worker: usize) -> Self {
+        let address = HeaderValue::try_from(peer.ip().to_canonical().to_string());
+        let address = address.unwrap_or(HeaderValue::from_static("unknown"));
+        Self { peer, secure, worker, wire: None, address }
+    }
+
     /// Whether what the client says of the request's past and of its own patience is believed.
     #[must_use]
     pub const fn trusted(&self, trust: TrustClientHeaders) -> bool {

@@ -1,10 +1,10 @@
 //! One request in flight: what came, which plan applies, until when.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use http::header::{CONTENT_TYPE, EXPECT, UPGRADE};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Version};
 use hyper::upgrade::OnUpgrade;
 
@@ -15,10 +15,7 @@ use super::id::RequestId;
 use crate::policy::verdict::Repeatable;
 use crate::route::Plan;
 use crate::upstream::upload::{Upload, UploadBody};
-use crate::upstream::{OnInterim, Outgoing};
-
-/// Interim responses that are passed on; an upstream that sends more of them is not heard to its end.
-const INTERIMS_MAX: u32 = 32;
+use crate::upstream::{Interims, Outgoing};
 
 /// A request with all that its attempts need.
 #[derive(Debug)]
@@ -31,13 +28,16 @@ pub(super) struct Exchange {
     pub version: Version,
     pub headers: HeaderMap,
     /// Path and query as they go up.
-    pub target: String,
+    pub target: PathAndQuery,
     /// `None`: the request has no body.
     pub upload: Option<Upload>,
     /// The client's side of a protocol switch that it asks for.
     pub switch: Option<OnUpgrade>,
     /// All attempts, waits included, end here.
     pub deadline: Instant,
+    pub started: Instant,
+    /// When it was known how the last attempt ended.
+    pub decided: Instant,
     pub attempts: u32,
     pub finish: Box<Finish>,
 }
@@ -67,13 +67,13 @@ impl Exchange {
 
     /// The request for the attempt that begins `now`.
     #[must_use]
-    pub(super) fn outgoing(&self, now: Instant) -> Outgoing<'_> {
+    pub(super) fn outgoing(&self, now: Instant) -> Outgoing {
         let upgrade = self.switch.is_some().then(|| self.headers.get(UPGRADE)).flatten();
         let mut headers = upward(
             &self.headers,
             &Upward {
                 id: &self.id,
-                peer: self.client.peer.ip(),
+                address: &self.client.address,
                 secure: self.client.secure,
                 trusted: self.trusted,
                 version: self.version,
@@ -90,49 +90,23 @@ impl Exchange {
         }
         Outgoing {
             method: self.method.clone(),
-            target: &self.target,
+            target: self.target.clone(),
+            split_cookies: self.version == Version::HTTP_2,
+            repeatable: self.repeatable() != Repeatable::No,
             upgrade: upgrade.is_some(),
             grpc: headers
                 .get(CONTENT_TYPE)
                 .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
             headers,
             body: self.upload.as_ref().map_or_else(UploadBody::empty, Upload::attempt),
-            on_interim: self.on_interim(),
+            expects: self.headers.contains_key(EXPECT),
+            interims: self.interims(),
         }
     }
 
-    /// Interim responses go to where the client can take them; "100 Continue" releases the body.
-    fn on_interim(&self) -> Option<OnInterim> {
-        let wire = self.client.wire.clone().filter(|_| self.version == Version::HTTP_11);
-        let upload = self.upload.clone().filter(|_| self.headers.contains_key(EXPECT));
-        if wire.is_none() && upload.is_none() {
-            return None;
-        }
-        let sent = AtomicU32::new(0);
-        Some(Arc::new(move |status, headers| match (status.as_u16(), &upload, &wire) {
-            (100, Some(upload), _) => upload.proceed(),
-            (102..=199, _, Some(wire)) if sent.fetch_add(1, Ordering::Relaxed) < INTERIMS_MAX => {
-                wire.send_interim(&interim(status, headers));
-            }
-            _ => {}
-        }))
+    /// Interim responses go to where the client can take them.
+    fn interims(&self) -> Option<Arc<dyn Interims>> {
+        let wire = self.client.wire.clone().filter(|_| self.version == Version::HTTP_11)?;
+        Some(wire)
     }
-}
-
-fn interim(status: http::StatusCode, headers: &HeaderMap) -> Vec<u8> {
-    let mut text =
-        format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
-    for (name, value) in headers {
-        if !matches!(
-            name.as_str(),
-            "connection" | "transfer-encoding" | "content-length" | "keep-alive" | "upgrade"
-        ) {
-            text.extend_from_slice(name.as_str().as_bytes());
-            text.extend_from_slice(b": ");
-            text.extend_from_slice(value.as_bytes());
-            text.extend_from_slice(b"\r\n");
-        }
-    }
-    text.extend_from_slice(b"\r\n");
-    text
 }

@@ -85,9 +85,8 @@ impl Finish {
         self.record.as_deref_mut()
     }
 
-    /// The answer's head goes to the client.
-    pub fn answered(&mut self, status: u16, source: Source, reason: Option<Reason>) {
-        let at = clock::now();
+    /// The answer's head goes to the client: `at` this moment.
+    pub fn answered(&mut self, status: u16, source: Source, reason: Option<Reason>, at: Instant) {
         self.plan.metrics().answered(status, source, at.saturating_duration_since(self.started));
         self.answer = Some(Answer { status, source, reason, at });
     }

@@ -1,7 +1,5 @@
 //! Which header fields go on, and which Fender adds (RFC 9110 section 7.6).
 
-use std::net::IpAddr;
-
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode, Version};
 
@@ -17,9 +15,10 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What the request that goes up owes to the one that came.
 #[derive(Debug)]
-pub(super) struct Upward<'a> {
+pub struct Upward<'a> {
     pub id: &'a RequestId,
-    pub peer: IpAddr,
+    /// The peer's address.
+    pub address: &'a HeaderValue,
     pub secure: bool,
     /// Whether what the client says in `x-forwarded-*` is believed, and kept.
     pub trusted: bool,
@@ -31,28 +30,73 @@ pub(super) struct Upward<'a> {
     pub set: &'a [(HeaderName, HeaderValue)],
 }
 
+/// Which of the fields that Fender would add have come.
+#[derive(Debug, Default)]
+struct Came {
+    forwarded_for: bool,
+    forwarded_proto: bool,
+    forwarded_host: bool,
+    request_id: bool,
+    trace: bool,
+    trace_state: bool,
+}
+
 /// The fields of a request on its way up. `host` is left to the sender, who knows the endpoint.
 #[must_use]
-pub(super) fn upward(came: &HeaderMap, how: &Upward<'_>) -> HeaderMap {
+pub fn upward(came: &HeaderMap, how: &Upward<'_>) -> HeaderMap {
     let named = Named::by_connection(came);
     let mut headers = HeaderMap::with_capacity(came.len() + 8 + how.set.len());
+    let mut seen = Came::default();
     for (name, value) in came {
-        let text = name.as_str();
-        let goes = !hop_by_hop(text)
-            && !named.contains(text)
-            && !text.starts_with("fender-")
-            && text != "host"
-            && (how.trusted || !text.starts_with("x-forwarded-"))
-            && (text != "te" || value.as_bytes().eq_ignore_ascii_case(b"trailers"))
-            && !how.remove.contains(name);
-        if goes {
-            headers.append(name.clone(), value.clone());
+        if !goes_up(name, value, how, &named) {
+            continue;
         }
+        match name.as_str() {
+            "x-forwarded-for" => seen.forwarded_for = true,
+            "x-forwarded-proto" => seen.forwarded_proto = true,
+            "x-forwarded-host" => seen.forwarded_host = true,
+            "x-request-id" => seen.request_id = true,
+            "traceparent" => seen.trace = true,
+            "tracestate" => seen.trace_state = true,
+            _ => {}
+        }
+        headers.append(name.clone(), value.clone());
     }
-    forwarded(&mut headers, how);
-    trace(&mut headers, how.id);
-    if !headers.contains_key(REQUEST_ID) {
-        headers.insert(REQUEST_ID, how.id.header().clone());
+    add(&mut headers, how, &seen);
+    headers
+}
+
+fn goes_up(name: &HeaderName, value: &HeaderValue, how: &Upward<'_>, named: &Named) -> bool {
+    let text = name.as_str();
+    let fits = match text.as_bytes().first() {
+        Some(b'f') => !text.starts_with("fender-"),
+        Some(b'h') => text != "host",
+        Some(b't') => text != "te" || value.as_bytes().eq_ignore_ascii_case(b"trailers"),
+        Some(b'x') => how.trusted || !text.starts_with("x-forwarded-"),
+        _ => true,
+    };
+    fits && !hop_by_hop(text) && !named.contains(text) && !how.remove.contains(name)
+}
+
+fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came) {
+    if seen.forwarded_for {
+        extend_forwarded_for(headers, how.address);
+    } else {
+        headers.append(FORWARDED_FOR, how.address.clone());
+    }
+    if !seen.forwarded_proto {
+        headers.append(FORWARDED_PROTO, if how.secure { HTTPS } else { HTTP });
+    }
+    if let Some(host) = how.host.filter(|_| !seen.forwarded_host) {
+        headers.append(FORWARDED_HOST, host.clone());
+    }
+    if seen.trace || seen.trace_state {
+        keep_or_begin_trace(headers, how.id);
+    } else {
+        headers.append(TRACEPARENT, how.id.traceparent());
+    }
+    if !seen.request_id {
+        headers.append(REQUEST_ID, how.id.header().clone());
     }
     headers.append(VIA, via(how.version));
     if let Some(protocol) = how.upgrade {
@@ -62,22 +106,19 @@ pub(super) fn upward(came: &HeaderMap, how: &Upward<'_>) -> HeaderMap {
     for (name, value) in how.set {
         headers.insert(name.clone(), value.clone());
     }
-    headers
 }
 
 /// Strips a response's fields of what is the hop's own, in place.
-pub(super) fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
+pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
     let named = Named::by_connection(headers);
-    let protocol = (status == StatusCode::SWITCHING_PROTOCOLS)
-        .then(|| headers.get(http::header::UPGRADE).cloned())
-        .flatten();
-    for name in HOP_BY_HOP {
-        headers.remove(*name);
-    }
-    named.each(|name| drop(headers.remove(name)));
-    let own: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("fender-")).cloned().collect();
-    for name in own {
+    let own = |name: &&HeaderName| {
+        let text = name.as_str();
+        hop_by_hop(text) || text.starts_with("fender-") || named.contains(text)
+    };
+    let doomed: Vec<HeaderName> = headers.keys().filter(own).cloned().collect();
+    let protocol =
+        if status == StatusCode::SWITCHING_PROTOCOLS { headers.remove(http::header::UPGRADE) } else { None };
+    for name in doomed {
         headers.remove(name);
     }
     if let Some(protocol) = protocol {
@@ -87,49 +128,42 @@ pub(super) fn downward(headers: &mut HeaderMap, status: StatusCode, version: Ver
     headers.append(VIA, via(version));
 }
 
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "transfer-encoding",
-    "upgrade",
-];
-
 fn hop_by_hop(name: &str) -> bool {
-    HOP_BY_HOP.contains(&name)
+    match name.as_bytes().first() {
+        Some(b'c') => name == "connection",
+        Some(b'k') => name == "keep-alive",
+        Some(b'p') => matches!(name, "proxy-connection" | "proxy-authenticate" | "proxy-authorization"),
+        Some(b't') => name == "transfer-encoding",
+        Some(b'u') => name == "upgrade",
+        _ => false,
+    }
 }
+
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
+const VIA_1_0: HeaderValue = HeaderValue::from_static("1.0 fender");
+const VIA_1_1: HeaderValue = HeaderValue::from_static("1.1 fender");
+const VIA_2: HeaderValue = HeaderValue::from_static("2.0 fender");
 
 fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_2 => "2.0 fender",
-        Version::HTTP_10 => "1.0 fender",
-        _ => "1.1 fender",
-    })
+    match version {
+        Version::HTTP_2 => VIA_2,
+        Version::HTTP_10 => VIA_1_0,
+        _ => VIA_1_1,
+    }
 }
 
-fn forwarded(headers: &mut HeaderMap, how: &Upward<'_>) {
-    let peer = how.peer.to_canonical().to_string();
-    let mut chain: Vec<&str> =
-        headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-    chain.push(&peer);
-    let chain = HeaderValue::try_from(chain.join(", "));
-    if let Ok(chain) = chain {
+fn extend_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
+    let earlier = headers.get_all(FORWARDED_FOR).iter();
+    let chain: Vec<&[u8]> = earlier.chain([address]).map(HeaderValue::as_bytes).collect();
+    // What came as values and a comma between them is a value.
+    if let Ok(chain) = HeaderValue::from_bytes(&chain.join(&b", "[..])) {
         headers.insert(FORWARDED_FOR, chain);
-    }
-    if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if how.secure { "https" } else { "http" }));
-    }
-    if !headers.contains_key(FORWARDED_HOST)
-        && let Some(host) = how.host
-    {
-        headers.insert(FORWARDED_HOST, host.clone());
     }
 }
 
 /// Keeps a trace context that is well-formed; otherwise begins one, whose trace id is the request's id (W3C Trace Context).
-fn trace(headers: &mut HeaderMap, id: &RequestId) {
+fn keep_or_begin_trace(headers: &mut HeaderMap, id: &RequestId) {
     if headers.get(TRACEPARENT).is_some_and(|value| well_formed(value.as_bytes())) {
         return;
     }
@@ -180,9 +214,5 @@ impl Named {
 
     fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|named| named == name)
-    }
-
-    fn each(&self, mut take: impl FnMut(&str)) {
-        self.0.iter().for_each(|name| take(name));
     }
 }

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::policy::blame::ClientFault;
 use crate::units;
+
+/// Whether a field says how long the client waits: asked of every field of every request, so that most are not searched.
+#[must_use]
+pub fn concerns(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "fender-timeout" | "grpc-timeout" | "x-stainless-read-timeout")
+}
 
 /// The shortest of what the client says.
 ///

@@ -1,7 +1,7 @@
 //! The page: what happens to a request, from top to bottom.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
@@ -66,11 +66,7 @@ impl Proxy {
     #[must_use]
     pub fn refuse(&self, id: &RequestId, failure: &Failure) -> Response<Body> {
         let answer = respond::refused(id, failure, None);
-        self.table.load().unrouted().answered(
-            answer.status().as_u16(),
-            Source::Fender,
-            std::time::Duration::ZERO,
-        );
+        self.table.load().unrouted().answered(answer.status().as_u16(), Source::Fender, Duration::ZERO);
         answer
     }
 
@@ -102,10 +98,11 @@ impl Proxy {
         let path = target::resolve(head.uri.path());
         let plan = table.plan_for(host_of(&head), &path, &head.method).ok_or(Failure::NoRoute)?;
         let trusted = client.trusted(server.trust_client_headers);
-        let told = if trusted { patience::told(&head.headers)? } else { None };
+        let impatient = trusted && head.headers.keys().any(patience::concerns);
+        let told = if impatient { patience::told(&head.headers)? } else { None };
         let total = plan.settings().timeout.total;
         let prefix = plan.route().strip_prefix.then_some(plan.route().path.as_str());
-        let target = target::outgoing(&path, head.uri.query(), prefix);
+        let target = target::outgoing(&head.uri, &path, prefix).ok_or(MALFORMED_TARGET)?;
         let upload = self.upload(&server, plan, &head, body)?;
         let record = table.access_log().then(|| {
             let (method, path) = (head.method.to_string(), path.to_string());
@@ -119,7 +116,7 @@ impl Proxy {
             self.drain.enter(client.worker),
         ));
         if let Some(wire) = &client.wire {
-            wire.limit_stall(plan.settings().timeout.idle);
+            wire.begins(plan.settings().timeout.idle);
             if head.version == Version::HTTP_10 {
                 finish.shows_cut_by_reset(wire);
             }
@@ -135,7 +132,9 @@ impl Proxy {
             target,
             upload,
             switch,
+            started,
             deadline: started + told.map_or(total, |told| total.min(told)),
+            decided: started,
             attempts: 0,
             finish,
         })
@@ -199,7 +198,7 @@ impl Proxy {
 
     /// One send. `fresh`: not over a connection that has served before.
     async fn attempt(&self, exchange: &mut Exchange, fresh: bool) -> Result<Reply, Fault> {
-        let begun = clock::now();
+        let begun = if exchange.attempts == 0 { exchange.started } else { clock::now() };
         exchange.attempts += u32::from(!fresh);
         let deadline = exchange.deadline.min(begun + exchange.plan.settings().timeout.attempt);
         let upstream = Arc::clone(exchange.plan.upstream());
@@ -210,13 +209,17 @@ impl Proxy {
             Ok(reply) => Outcome::of_status(reply.response.status().as_u16()),
             Err(_) => Outcome::Transient,
         };
-        pending.settle(outcome);
+        let now = clock::now();
+        pending.settle(outcome, now);
+        exchange.decided = now;
         if let Some(record) = exchange.finish.record() {
-            record.attempts.push(attempt_line(&sent, outcome, begun));
+            record.attempts.push(attempt_line(&sent, outcome, now.saturating_duration_since(begun)));
         }
         sent
     }
 }
+
+const MALFORMED_TARGET: Failure = Failure::Client(ClientFault::Bad("the request target is malformed"));
 
 /// An attempt whose end is counted, whatever it is: dropped unsettled, it was cancelled.
 struct PendingAttempt<'a> {
@@ -226,21 +229,21 @@ struct PendingAttempt<'a> {
 }
 
 impl PendingAttempt<'_> {
-    fn settle(&mut self, outcome: Outcome) {
+    fn settle(&mut self, outcome: Outcome, now: Instant) {
         self.settled = true;
-        self.plan.upstream_metrics().attempt(outcome, clock::now().saturating_duration_since(self.begun));
+        self.plan.upstream_metrics().attempt(outcome, now.saturating_duration_since(self.begun));
     }
 }
 
 impl Drop for PendingAttempt<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            self.settle(Outcome::Cancelled);
+            self.settle(Outcome::Cancelled, clock::now());
         }
     }
 }
 
-fn attempt_line(sent: &Result<Reply, Fault>, outcome: Outcome, begun: Instant) -> AttemptLine {
+fn attempt_line(sent: &Result<Reply, Fault>, outcome: Outcome, took: Duration) -> AttemptLine {
     let fault = sent.as_ref().err();
     AttemptLine {
         outcome: outcome.as_str(),
@@ -248,7 +251,7 @@ fn attempt_line(sent: &Result<Reply, Fault>, outcome: Outcome, begun: Instant) -
         reason: fault.map(|fault| fault.reason.as_str()),
         verdict: fault.map(|fault| fault.verdict.as_str()),
         error: fault.map(|fault| fault.detail.clone()),
-        duration_ms: milliseconds(clock::now().saturating_duration_since(begun)),
+        duration_ms: milliseconds(took),
         stale_connection: fault.is_some_and(|fault| fault.stale),
     }
 }

@@ -27,8 +27,8 @@ pub(super) fn relay(mut exchange: Exchange, reply: Reply) -> Response<Body> {
     let (mut parts, incoming) = reply.response.into_parts();
     downward(&mut parts.headers, parts.status, parts.version);
     parts.headers.insert(REQUEST_ID, exchange.id.header().clone());
-    parts.headers.insert(ATTEMPTS, exchange.attempts.into());
-    exchange.finish.answered(parts.status.as_u16(), Source::Upstream, None);
+    parts.headers.insert(ATTEMPTS, attempts(exchange.attempts));
+    exchange.finish.answered(parts.status.as_u16(), Source::Upstream, None, exchange.decided);
     let timeout = &exchange.plan.settings().timeout;
     let switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     if let Some(client) = exchange.switch.take()
@@ -52,12 +52,17 @@ pub(super) fn relay(mut exchange: Exchange, reply: Reply) -> Response<Body> {
     answer
 }
 
+/// Mostly one: written without an allocation.
+fn attempts(count: u32) -> HeaderValue {
+    if count == 1 { HeaderValue::from_static("1") } else { count.into() }
+}
+
 /// Fender's own answer to a request that was routed.
 pub(super) fn failed(mut exchange: Exchange, failure: &Failure) -> Response<Body> {
     let mut answer = refused(&exchange.id, failure, Some(exchange.plan.upstream_name()));
-    answer.headers_mut().insert(ATTEMPTS, exchange.attempts.into());
+    answer.headers_mut().insert(ATTEMPTS, attempts(exchange.attempts));
     let reason = failure.reason();
-    exchange.finish.answered(answer.status().as_u16(), Source::Fender, Some(reason));
+    exchange.finish.answered(answer.status().as_u16(), Source::Fender, Some(reason), exchange.decided);
     let (parts, body) = answer.into_parts();
     Response::from_parts(parts, body.finishing(exchange.finish))
 }

@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+use http::Uri;
+use http::uri::PathAndQuery;
+
 /// Resolves `.` and `..` segments, percent-encoded ones too (RFC 3986 section 5.2.4); what would climb above the root stays
 /// there. A path without any is not copied. Anything else, empty segments and encoded slashes included, stays as it came.
 #[must_use]
@@ -52,11 +56,16 @@ fn dots(segment: &str) -> usize {
     if count <= 2 { count } else { 0 }
 }
 
-/// Path and query to send, behind the endpoint's own base path: what follows `prefix` in `path`, and `query` as it came.
+/// Path and query to send, behind the endpoint's own base path: what follows `prefix` in `path` (the resolved path of `uri`),
+/// and the query as it came. `None` if that is no target, which a path that was one before cannot become.
 #[must_use]
-pub(super) fn outgoing(path: &str, query: Option<&str>, prefix: Option<&str>) -> String {
-    let rest =
-        prefix.filter(|prefix| *prefix != "/").and_then(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
+pub fn outgoing(uri: &Uri, path: &Cow<'_, str>, prefix: Option<&str>) -> Option<PathAndQuery> {
+    let prefix = prefix.filter(|prefix| *prefix != "/");
+    if prefix.is_none() && matches!(path, Cow::Borrowed(_)) {
+        return Some(uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+    }
+    let rest = prefix.and_then(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
+    let query = uri.query();
     let mut target = String::with_capacity(rest.len() + query.map_or(0, str::len) + 2);
     if !rest.starts_with('/') {
         target.push('/');
@@ -66,7 +75,7 @@ pub(super) fn outgoing(path: &str, query: Option<&str>, prefix: Option<&str>) ->
         target.push('?');
         target.push_str(query);
     }
-    target
+    PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()
 }
 
 #[cfg(test)]
@@ -99,11 +108,18 @@ mod tests {
 
     #[test]
     fn the_prefix_goes_and_the_query_stays() {
-        assert_eq!(outgoing("/openai/v1/x", Some("a=%20b&c"), Some("/openai")), "/v1/x?a=%20b&c");
-        assert_eq!(outgoing("/openai", None, Some("/openai")), "/");
-        assert_eq!(outgoing("/openai", Some(""), Some("/openai")), "/?");
-        assert_eq!(outgoing("/openai/", None, Some("/openai")), "/");
-        assert_eq!(outgoing("/x", None, Some("/")), "/x");
-        assert_eq!(outgoing("/x", None, None), "/x");
+        for (given, prefix, wanted) in [
+            ("/openai/v1/x?a=%20b&c", Some("/openai"), "/v1/x?a=%20b&c"),
+            ("/openai", Some("/openai"), "/"),
+            ("/openai?", Some("/openai"), "/?"),
+            ("/openai/", Some("/openai"), "/"),
+            ("/x/../y?q", None, "/y?q"),
+            ("/x?q", Some("/"), "/x?q"),
+            ("/x?q", None, "/x?q"),
+        ] {
+            let uri: Uri = given.parse().unwrap();
+            let path = resolve(uri.path());
+            assert_eq!(outgoing(&uri, &path, prefix).unwrap(), wanted, "{given}");
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! What the pipeline tells the HTTP/1.1 connection that a request came on, beside its response.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::{HeaderMap, StatusCode};
 
 use crate::policy::blame::ClientFault;
+use crate::upstream::Interims;
+
+/// Interim responses of one request that are passed on; of more the client is not told.
+const INTERIMS_MAX: u32 = 32;
 
 /// What the guard and the service of one connection tell each other.
 #[derive(Debug, Default)]
@@ -15,6 +20,8 @@ pub struct Wire {
     state: Mutex<Shared>,
     /// Milliseconds for which the client may take no byte of a response; 0 = no bound.
     stall_ms: AtomicU64,
+    /// Interim responses of the request that runs.
+    interims: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -56,23 +63,15 @@ impl Wire {
         self.decide(NextProtocol::Http);
     }
 
-    /// For how long the client may take no byte of what is being sent to it.
-    pub fn limit_stall(&self, longest: Duration) {
+    /// A request begins. `longest`: for how long its client may take no byte of what is being sent to it.
+    pub fn begins(&self, longest: Duration) {
+        self.interims.store(0, Ordering::Relaxed);
         self.stall_ms.store(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn stall_limit(&self) -> Option<Duration> {
         let limit = self.stall_ms.load(Ordering::Relaxed);
         (limit > 0).then(|| Duration::from_millis(limit))
-    }
-
-    /// Sends an interim response (1xx) ahead of the final one, if the connection is at a place where one may stand.
-    pub fn send_interim(&self, response: &[u8]) {
-        let mut shared = self.shared();
-        shared.interim.extend_from_slice(response);
-        if let Some(waker) = shared.waker.take() {
-            waker.wake();
-        }
     }
 
     /// Whether the connection, if it ends now, is to end with a reset: where the framing (HTTP/1.0) cannot show a cut.
@@ -87,4 +86,32 @@ impl Wire {
             waker.wake();
         }
     }
+}
+
+/// An interim response goes ahead of the final one, if the connection is at a place where one may stand.
+impl Interims for Wire {
+    fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+        if self.interims.fetch_add(1, Ordering::Relaxed) >= INTERIMS_MAX {
+            return;
+        }
+        let mut shared = self.shared();
+        write_head(&mut shared.interim, status, headers);
+        if let Some(waker) = shared.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+fn write_head(out: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
+    let line = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or(""));
+    out.extend_from_slice(line.as_bytes());
+    for (name, value) in headers {
+        let name = name.as_str();
+        if !matches!(name, "connection" | "transfer-encoding" | "content-length" | "keep-alive" | "upgrade") {
+            for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
+    out.extend_from_slice(b"\r\n");
 }

@@ -12,7 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::endpoint::Endpoint;
 use super::fault::Fault;
@@ -32,9 +32,6 @@ const KEEPALIVE: Duration = Duration::from_secs(45);
 
 /// Streams on a connection whose peer has not yet said how many it takes (RFC 9113 section 6.5.2 advises at least 100).
 const STREAMS_UNTIL_TOLD: usize = 100;
-
-/// Bounds on an upstream's head.
-const HEADERS_MAX: usize = 256;
 
 /// Which HTTP a connection is to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +54,11 @@ pub(super) enum Opened {
 pub struct Http1 {
     pub sender: http1::SendRequest<UploadBody>,
     pub meter: Arc<Meter>,
-    pub socket: Arc<Peek>,
+    pub socket: Peek,
     pub peer: SocketAddr,
+    /// The deadline of the request that runs. It lives as long as the connection, since to move a timer that is set costs
+    /// less than to set and clear one for each request.
+    pub alarm: Pin<Box<Sleep>>,
 }
 
 /// A second handle on a connection's socket, by which it is seen whether the peer has closed it.
@@ -138,15 +138,14 @@ where
         });
         return Ok(Opened::Http2(sender, room));
     }
-    let mut builder = http1::Builder::new();
-    builder.max_headers(HEADERS_MAX);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%peer, error = %super::fault::chain(&error), "upstream connection ended");
         }
     });
-    Ok(Opened::Http1(Http1 { sender, meter, socket: Arc::new(peek), peer }))
+    let alarm = Box::pin(tokio::time::sleep(KEEPALIVE));
+    Ok(Opened::Http1(Http1 { sender, meter, socket: peek, peer, alarm }))
 }
 
 /// Connects to one of the endpoint's addresses, waiting for them if they are not known yet.

@@ -20,4 +20,4 @@ pub use fault::{Fault, chain};
 pub use meter::Metered;
 pub use pool::Loan;
 pub use resolve::Resolver;
-pub use send::{OnInterim, Outgoing, Reply};
+pub use send::{Interims, Outgoing, Reply};

@@ -100,9 +100,16 @@ impl Pool {
         self.idle.load(Ordering::Relaxed)
     }
 
-    /// A connection to `endpoint` that can take a request at once.
+    /// A connection to `endpoint` that can take a request at once. `careful`: a stale one would cost the client its request,
+    /// so one that has rested is asked first whether its peer has closed it.
     #[must_use]
-    pub(super) fn take(&self, endpoint: usize, speak: Speak, idle_timeout: Duration) -> Option<Taken> {
+    pub(super) fn take(
+        &self,
+        endpoint: usize,
+        speak: Speak,
+        idle_timeout: Duration,
+        careful: bool,
+    ) -> Option<Taken> {
         let mut shelves = self.shelves();
         let shelf = shelves.get_mut(endpoint)?;
         if speak != Speak::Http1
@@ -117,7 +124,7 @@ impl Pool {
             self.idle.fetch_sub(1, Ordering::Relaxed);
             let rested = clock::now().saturating_duration_since(idle.since);
             let alive = idle.connection.sender.is_ready() && rested < idle_timeout;
-            if alive && (rested < TRUSTED_REST || idle.connection.socket.quiet()) {
+            if alive && (!careful || rested < TRUSTED_REST || idle.connection.socket.quiet()) {
                 return Some(Taken::Http1(idle.connection, idle.open));
             }
         }
@@ -214,7 +221,7 @@ pub struct Loan {
     worker: usize,
     endpoint: usize,
     held: Held,
-    _busy: Busy,
+    _busy: Option<Busy>,
 }
 
 #[derive(Debug)]
@@ -226,7 +233,13 @@ enum Held {
 impl Loan {
     /// Lends `taken`; returns also the senders' side.
     #[must_use]
-    pub fn new(upstream: &Arc<Upstream>, worker: usize, endpoint: usize, taken: Taken, busy: Busy) -> Self {
+    pub fn new(
+        upstream: &Arc<Upstream>,
+        worker: usize,
+        endpoint: usize,
+        taken: Taken,
+        busy: Option<Busy>,
+    ) -> Self {
         let held = match taken {
             Taken::Http1(connection, open) => Held::Http1(Some((connection, open))),
             Taken::Http2(shared) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -10,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::cell::Upstream;
-use super::connect::{self, Speak};
+use super::connect::{self, Http1, Speak};
 use super::endpoint::{Busy, Endpoint, choose};
 use super::fault::Fault;
 use super::pool::{Loan, Open, Pool, Taken};
@@ -20,21 +21,40 @@ use crate::config::HttpVersion;
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
 
-/// Called with each interim response (1xx) but 101.
-pub type OnInterim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
+/// Is told of each interim response (1xx) but 100 and 101.
+pub trait Interims: Send + Sync {
+    /// One came.
+    fn interim(&self, status: StatusCode, headers: &HeaderMap);
+}
 
 /// A request as it is to be sent; `host` is the upstream's to set.
-pub struct Outgoing<'a> {
+pub struct Outgoing {
     pub method: Method,
     /// Path and query behind the endpoint's base path; begins with a slash.
-    pub target: &'a str,
+    pub target: PathAndQuery,
     pub headers: HeaderMap,
     pub body: UploadBody,
+    /// It may be sent again if the connection proves to be stale.
+    pub repeatable: bool,
     /// The request asks for another protocol: it needs a connection of its own.
     pub upgrade: bool,
     /// gRPC needs HTTP/2 even where the config leaves the choice open.
     pub grpc: bool,
-    pub on_interim: Option<OnInterim>,
+    /// The client may have split its cookie over several fields: it speaks HTTP/2.
+    pub split_cookies: bool,
+    /// The body waits for "100 Continue".
+    pub expects: bool,
+    pub interims: Option<Arc<dyn Interims>>,
+}
+
+/// Which connection will do.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    speak: Speak,
+    /// Not one that has served before.
+    fresh: bool,
+    /// Surely not a stale one.
+    careful: bool,
 }
 
 /// A response whose head has come.
@@ -53,7 +73,7 @@ impl Upstream {
     pub async fn send(
         self: &Arc<Self>,
         worker: usize,
-        outgoing: Outgoing<'_>,
+        outgoing: Outgoing,
         fresh: bool,
         deadline: Instant,
     ) -> Result<Reply, Fault> {
@@ -64,7 +84,16 @@ impl Upstream {
                 return Err(Fault::never_sent(Reason::Connect, "the upstream has no endpoint"));
             };
             let speak = self.speak(endpoint, &outgoing);
-            match self.connection(worker, at, endpoint, speak, fresh, deadline).await {
+            match self
+                .connection(
+                    worker,
+                    at,
+                    endpoint,
+                    Wanted { speak, fresh, careful: !outgoing.repeatable },
+                    deadline,
+                )
+                .await
+            {
                 Ok((mut loan, reused)) => {
                     let response = exchange(&mut loan, endpoint, outgoing, reused, deadline).await?;
                     return Ok(Reply { response, loan });
@@ -79,7 +108,7 @@ impl Upstream {
         }
     }
 
-    fn speak(&self, endpoint: &Endpoint, outgoing: &Outgoing<'_>) -> Speak {
+    fn speak(&self, endpoint: &Endpoint, outgoing: &Outgoing) -> Speak {
         match self.settings().http {
             HttpVersion::One => Speak::Http1,
             HttpVersion::Two => Speak::Http2,
@@ -95,16 +124,19 @@ impl Upstream {
         worker: usize,
         at: usize,
         endpoint: &Arc<Endpoint>,
-        speak: Speak,
-        fresh: bool,
+        wanted: Wanted,
         deadline: Instant,
     ) -> Result<(Loan, bool), Fault> {
+        let Wanted { speak, fresh, careful } = wanted;
         let Some(pool) = self.pool(worker) else {
             return Err(Fault::never_sent(Reason::Connect, "no such worker"));
         };
-        let busy = Busy::at(endpoint);
+        // Where there is no choice, nobody asks how busy an endpoint is.
+        let busy = (self.endpoints().len() > 1).then(|| Busy::at(endpoint));
         let idle_timeout = self.settings().pool.idle_timeout;
-        if let Some(taken) = pool.take(at, speak, idle_timeout).filter(|taken| !fresh || taken.shared()) {
+        if let Some(taken) =
+            pool.take(at, speak, idle_timeout, careful).filter(|taken| !fresh || taken.shared())
+        {
             return Ok((Loan::new(self, worker, at, taken, busy), true));
         }
         let connect_deadline = Instant::from_std(clock::now()) + self.settings().timeout.connect;
@@ -133,7 +165,7 @@ impl Upstream {
             None => None,
         };
         let shared =
-            gate.as_ref().and_then(|_| pool.take(at, speak, Duration::MAX).or_else(|| pool.full(at)));
+            gate.as_ref().and_then(|_| pool.take(at, speak, Duration::MAX, false).or_else(|| pool.full(at)));
         if let Some(taken) = shared {
             return Ok((taken, true));
         }
@@ -149,7 +181,7 @@ impl Upstream {
 async fn exchange(
     loan: &mut Loan,
     endpoint: &Endpoint,
-    outgoing: Outgoing<'_>,
+    outgoing: Outgoing,
     reused: bool,
     deadline: Instant,
 ) -> Result<Response<Incoming>, Fault> {
@@ -169,10 +201,14 @@ async fn exchange(
             };
             let request = http1_request(endpoint, outgoing)?;
             let mark = connection.meter.mark();
-            let sent = timeout_at(deadline, connection.sender.try_send_request(request)).await;
-            let meter = &connection.meter;
-            let response = sent.map_err(|_| timed_out(meter.sent_since(mark)))?;
-            response.map_err(|error| {
+            let Http1 { sender, meter, alarm, .. } = connection;
+            alarm.as_mut().reset(deadline);
+            let sent = tokio::select! {
+                biased;
+                sent = sender.try_send_request(request) => sent,
+                () = alarm.as_mut() => return Err(timed_out(meter.sent_since(mark))),
+            };
+            sent.map_err(|error| {
                 Fault::of_exchange(
                     error.error(),
                     meter.sent_since(mark),
@@ -208,27 +244,35 @@ fn sane(response: &Response<Incoming>, upgrade: bool) -> Result<(), Fault> {
     })
 }
 
-fn http1_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<UploadBody>, Fault> {
-    let target = join(endpoint.url.base_path(), outgoing.target)?;
+fn http1_request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<UploadBody>, Fault> {
+    let target = join(endpoint.url.base_path(), &outgoing.target)?;
     let mut request = Request::new(outgoing.body);
     *request.method_mut() = outgoing.method;
     *request.uri_mut() = Uri::from(target);
     *request.headers_mut() = outgoing.headers;
     request.headers_mut().insert(HOST, endpoint.host_header.clone());
-    join_cookies(request.headers_mut());
-    if let Some(on_interim) = outgoing.on_interim {
+    if outgoing.split_cookies {
+        join_cookies(request.headers_mut());
+    }
+    let gate = outgoing.expects.then(|| request.body().gate()).flatten();
+    if gate.is_some() || outgoing.interims.is_some() {
+        let interims = outgoing.interims;
         hyper::ext::on_informational(&mut request, move |interim| {
-            on_interim(interim.status(), interim.headers());
+            match (interim.status().as_u16(), &gate, &interims) {
+                (100, Some(gate), _) => gate.proceed(),
+                (102..=199, _, Some(interims)) => interims.interim(interim.status(), interim.headers()),
+                _ => {}
+            }
         });
     }
     Ok(request)
 }
 
-fn http2_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<UploadBody>, Fault> {
+fn http2_request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<UploadBody>, Fault> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(if endpoint.is_https() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
     parts.authority = Some(endpoint.url.authority().clone());
-    parts.path_and_query = Some(join(endpoint.url.base_path(), outgoing.target)?);
+    parts.path_and_query = Some(join(endpoint.url.base_path(), &outgoing.target)?);
     let uri = Uri::from_parts(parts).map_err(|error| unsendable(&error))?;
     let mut request = Request::new(outgoing.body);
     *request.method_mut() = outgoing.method;
@@ -238,19 +282,20 @@ fn http2_request(endpoint: &Endpoint, outgoing: Outgoing<'_>) -> Result<Request<
     request.headers_mut().remove(HOST);
     request.headers_mut().remove(http::header::UPGRADE);
     request.headers_mut().remove(http::header::CONNECTION);
-    if request.headers_mut().remove(http::header::EXPECT).is_some() {
-        request.body().proceed();
+    if request.headers_mut().remove(http::header::EXPECT).is_some()
+        && let Some(gate) = request.body().gate()
+    {
+        gate.proceed(); // The library tells nothing of interim responses here: the body does not wait for one.
     }
     Ok(request)
 }
 
-fn join(base: &str, target: &str) -> Result<PathAndQuery, Fault> {
-    let joined = if base.is_empty() {
-        PathAndQuery::try_from(target)
-    } else {
-        PathAndQuery::try_from(format!("{base}{target}"))
-    };
-    joined.map_err(|error| unsendable(&error))
+fn join(base: &str, target: &PathAndQuery) -> Result<PathAndQuery, Fault> {
+    if base.is_empty() {
+        return Ok(target.clone());
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(format!("{base}{target}")))
+        .map_err(|error| unsendable(&error))
 }
 
 fn unsendable(error: &dyn std::error::Error) -> Fault {

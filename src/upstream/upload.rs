@@ -226,11 +226,10 @@ impl UploadBody {
         Self { upload: None, position: 0, trailers_sent: false }
     }
 
-    /// The connection cannot say "100 Continue": the body does not wait for it.
-    pub fn proceed(&self) {
-        if let Some(upload) = &self.upload {
-            upload.proceed();
-        }
+    /// What "100 Continue" is to be told to.
+    #[must_use]
+    pub fn gate(&self) -> Option<Upload> {
+        self.upload.clone()
     }
 }
 

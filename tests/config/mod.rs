@@ -8,3 +8,4 @@ mod problems;
 mod reload;
 mod schema;
 mod secrets;
+mod urls;

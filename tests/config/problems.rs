@@ -171,3 +171,9 @@ url = "http://[::1]:99999"
 "#;
     insta::assert_snapshot!(problems(text).render(false));
 }
+
+#[test]
+fn a_value_of_the_wrong_type_is_told_once() {
+    let text = "upstream = []\nroute = {}\nserver = 1\nadmin = 'x'\nprofile = 3\naccess_log = [1]\n";
+    insta::assert_snapshot!(problems(text).to_string());
+}

@@ -20,7 +20,7 @@ pub struct Server {
     /// Worker threads; 0 = the cores that the cgroup grants.
     pub workers: usize,
     /// After SIGTERM the process ends at the latest then.
-    #[serde(with = "TimeOrZero")]
+    #[serde(with = "Time")]
     pub drain_timeout: Duration,
     /// After SIGTERM the process ends once nothing has been in flight for this long.
     #[serde(with = "TimeOrZero")]

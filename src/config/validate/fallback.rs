@@ -144,8 +144,11 @@ fn walk<'c>(
 }
 
 impl Fallback {
-    pub(super) fn leads_to(&self, upstream: &str) -> bool {
-        matches!(&self.action, FallbackAction::Upstream { name, .. } if name == upstream)
+    pub(super) fn leads_to(&self) -> Option<&str> {
+        match &self.action {
+            FallbackAction::Upstream { name, .. } => Some(name),
+            FallbackAction::Response(_) | FallbackAction::Stale(_) => None,
+        }
     }
 }
 

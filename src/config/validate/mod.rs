@@ -75,7 +75,7 @@ impl Check<'_> {
             (Some(one), Some(another)) => one.same(another) && other.message == problem.message,
             _ => false,
         });
-        if !known {
+        if !known && self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
         }
     }
@@ -103,3 +103,5 @@ fn below(path: &[Step], key: &str) -> Vec<Step> {
     longer.push(Step::from(key));
     longer
 }
+
+const PROBLEMS_MAX: usize = 200; // Nobody reads more.

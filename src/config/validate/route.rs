@@ -1,16 +1,18 @@
 //! `[[route]]`: each leads somewhere, and no two are the same.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::admin::suggestion;
 use super::{Check, below, upstream};
-use crate::config::model::{Config, Route};
+use crate::config::model::{Config, Fallback, Route};
 use crate::config::tree::{Step, steps};
 
 pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     let names: Vec<&str> = config.upstream.keys().map(String::as_str).collect();
     for (number, route) in config.route.iter().enumerate() {
         let at = steps!["route", number];
-        if !names.contains(&route.upstream.as_str()) && !check.was_taken(&steps!["upstream", &route.upstream])
-        {
+        let known = config.upstream.contains_key(&route.upstream);
+        if !known && !check.was_taken(&steps!["upstream", &route.upstream]) {
             check.wrong(
                 &below(&at, "upstream"),
                 "no upstream has this name",
@@ -19,25 +21,28 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
         }
         path_of(&at, check);
         host_of(route, &at, check);
-        duplicates(config, number, route, check);
         upstream::timeouts(&route.plan.timeout, &below(&at, "timeout"), check);
         upstream::retries(&route.plan.retry, &below(&at, "retry"), check);
         upstream::breaker(&route.plan.breaker, &below(&at, "breaker"), check);
     }
-    for name in &names {
-        let used = config.route.iter().any(|route| route.upstream == *name);
-        let spare = config
-            .upstream
-            .values()
-            .flat_map(|upstream| &upstream.fallback)
-            .any(|fallback| fallback.leads_to(name));
-        if !used && !spare {
-            check.warn(
-                &steps!["upstream", *name],
-                "no route leads here",
-                "set its `route`, or add a [[route]] with this upstream",
-            );
-        }
+    duplicates(config, check);
+    unreached(config, check);
+}
+
+fn unreached(config: &Config, check: &mut Check<'_>) {
+    let own = config.upstream.values().flat_map(|upstream| &upstream.fallback);
+    let of_routes = config.route.iter().flat_map(|route| &route.plan.fallback);
+    let reached: BTreeSet<&str> = own
+        .chain(of_routes)
+        .filter_map(Fallback::leads_to)
+        .chain(config.route.iter().map(|route| route.upstream.as_str()))
+        .collect();
+    for name in config.upstream.keys().filter(|name| !reached.contains(name.as_str())) {
+        check.warn(
+            &steps!["upstream", name],
+            "no route leads here",
+            "set its `route`, or add a [[route]] with this upstream",
+        );
     }
 }
 
@@ -76,35 +81,32 @@ fn host_of(route: &Route, at: &[Step], check: &mut Check<'_>) {
     }
 }
 
-fn duplicates(config: &Config, number: usize, route: &Route, check: &mut Check<'_>) {
-    for (before, other) in config.route.iter().enumerate().take(number) {
+fn duplicates(config: &Config, check: &mut Check<'_>) {
+    let mut places: BTreeMap<_, Vec<(usize, &Route)>> = BTreeMap::new();
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    for (number, route) in config.route.iter().enumerate() {
         let here = steps!["route", number];
-        if same_requests(route, other) {
-            let other_name = check.tree.name_of(&steps!["route", before]);
+        let neighbours = places.entry((route.host.as_deref(), route.path.as_str())).or_default();
+        if let Some((before, _)) = neighbours.iter().find(|(_, other)| share_methods(route, other)) {
+            let other_name = check.tree.name_of(&steps!["route", *before]);
             let message = format!("takes the same requests as {other_name}");
-            check.contradiction(&below(&here, "path"), &steps!["route", before, "path"], message);
-        } else if route.name == other.name
-            && written_name(&here, check)
-            && written_name(&steps!["route", before], check)
-        {
-            check.contradiction(
-                &below(&here, "name"),
-                &steps!["route", before, "name"],
-                "is the name of another route",
-            );
+            check.contradiction(&below(&here, "path"), &steps!["route", *before, "path"], message);
+        }
+        neighbours.push((number, route));
+        if !check.is_users(&below(&here, "name")) {
+            continue;
+        }
+        if let Some(before) = names.insert(&route.name, number) {
+            let other = steps!["route", before, "name"];
+            check.contradiction(&below(&here, "name"), &other, "is the name of another route");
         }
     }
 }
 
-fn same_requests(one: &Route, other: &Route) -> bool {
-    let methods = match (one.methods.is_empty(), other.methods.is_empty()) {
+fn share_methods(one: &Route, other: &Route) -> bool {
+    match (one.methods.is_empty(), other.methods.is_empty()) {
         (true, true) => true,
         (false, false) => one.methods.iter().any(|method| other.methods.contains(method)),
         _ => false,
-    };
-    methods && one.host == other.host && one.path == other.path
-}
-
-fn written_name(at: &[Step], check: &Check<'_>) -> bool {
-    check.is_users(&below(at, "name"))
+    }
 }
