@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use fender::inbound::guard::Guard;
 use fender::policy::blame::ClientFault;
+use fender::proxy::wire::Wire;
+use fender::upstream::Interims;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -26,6 +29,12 @@ async fn read(guard: &mut Guard<Line>) -> Option<String> {
 /// Nothing can be read now.
 async fn silent(guard: &mut Guard<Line>) -> bool {
     timeout(Duration::from_millis(1), guard.read(&mut [0; 64])).await.is_err()
+}
+
+/// The upstream sent an interim response.
+fn hint(wire: &Wire, link: &'static str) {
+    let link = HeaderMap::from_iter([(header::LINK, HeaderValue::from_static(link))]);
+    wire.interim(StatusCode::EARLY_HINTS, &link);
 }
 
 fn seconds_since(start: Instant) -> u64 {
@@ -150,16 +159,19 @@ async fn an_interim_response_stands_only_where_nothing_is_half_written() {
     let (mut guard, wire, far) = guarded(MAX);
     far.send(ASK);
     read(&mut guard).await;
-    wire.send_interim(b"HTTP/1.1 103 Early Hints\r\n\r\n");
+    hint(&wire, "");
     assert!(silent(&mut guard).await);
-    assert_eq!(far.written(), "HTTP/1.1 103 Early Hints\r\n\r\n");
+    assert_eq!(far.written(), "HTTP/1.1 103 Early Hints\r\nlink: \r\n\r\n");
     guard.write_all(b"HTTP/1.1 200 OK\r\ncontent-").await.unwrap();
-    wire.send_interim(b"HTTP/1.1 103 Too Late\r\n\r\n");
+    hint(&wire, "too late");
     assert!(silent(&mut guard).await);
     guard.write_all(b"length: 0\r\n\r\n").await.unwrap();
     guard.flush().await.unwrap();
     assert!(silent(&mut guard).await);
-    assert_eq!(far.written(), "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(
+        far.written(),
+        "HTTP/1.1 103 Early Hints\r\nlink: \r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,23 +187,35 @@ async fn an_interim_response_wakes_the_reader_and_is_written_whole() {
         },
         async {
             sleep(Duration::from_secs(1)).await;
-            wire.send_interim(b"HTTP/1.1 103 Early\r\n\r\n");
+            hint(&wire, "early");
             sleep(Duration::from_secs(1)).await;
             assert_eq!(far.written(), "HTTP/");
             sleep(Duration::from_secs(10)).await;
             far.takes(usize::MAX);
         }
     );
-    assert_eq!(far.written(), "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 204 Fine\r\n\r\n");
+    assert_eq!(far.written(), "HTTP/1.1 103 Early Hints\r\nlink: early\r\n\r\nHTTP/1.1 204 Fine\r\n\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_train_of_interim_responses_is_heard_to_the_32nd() {
+    let (mut guard, wire, far) = guarded(MAX);
+    for _ in 0..2 {
+        wire.begins(Duration::ZERO);
+        let before = far.written().matches("103").count();
+        (0..1000).for_each(|_| hint(&wire, "on and on"));
+        assert!(silent(&mut guard).await);
+        assert_eq!(far.written().matches("103").count() - before, 32);
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_nothing_is_given_up() {
     for interim in [false, true] {
         let (mut guard, wire, far) = guarded(MAX);
-        wire.limit_stall(Duration::from_secs(5));
+        wire.begins(Duration::from_secs(5));
         if interim {
-            wire.send_interim(b"HTTP/1.1 103 Early\r\n\r\n");
+            hint(&wire, "early");
         }
         far.takes(3);
         let start = Instant::now();
@@ -204,7 +228,7 @@ async fn a_client_that_takes_nothing_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_a_little_now_and_then_is_not() {
     let (mut guard, wire, far) = guarded(MAX);
-    wire.limit_stall(Duration::from_secs(5));
+    wire.begins(Duration::from_secs(5));
     far.takes(1);
     tokio::join!(async { guard.write_all(b"0123456789").await.unwrap() }, async {
         for _ in 0..10 {
