@@ -95,8 +95,8 @@ impl<S: Resettable> Guard<S> {
     }
 
     fn tell_refusal(&self) {
-        if let Some(refused) = self.judge.refused() {
-            self.wire.shared().refused = Some(refused);
+        if let Some((number, why)) = self.judge.refused() {
+            self.wire.refuse(number, why);
         }
     }
 }

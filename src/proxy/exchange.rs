@@ -19,10 +19,10 @@ use crate::upstream::{Interims, Outgoing};
 
 /// A request with all that its attempts need.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct Exchange<'a> {
     pub id: RequestId,
     pub plan: Arc<Plan>,
-    pub client: Client,
+    pub client: &'a Client,
     pub trusted: bool,
     pub method: Method,
     pub version: Version,
@@ -42,7 +42,7 @@ pub(super) struct Exchange {
     pub finish: Box<Finish>,
 }
 
-impl Exchange {
+impl Exchange<'_> {
     /// Whether the request may be sent twice without harm.
     #[must_use]
     pub(super) fn repeatable(&self) -> Repeatable {

@@ -111,13 +111,14 @@ fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came) {
 /// Strips a response's fields of what is the hop's own, in place.
 pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
     let named = Named::by_connection(headers);
+    let protocol =
+        if status == StatusCode::SWITCHING_PROTOCOLS { headers.remove(http::header::UPGRADE) } else { None };
+    headers.remove(http::header::CONNECTION); // Nearly every response has it, and most have no other of them.
     let own = |name: &&HeaderName| {
         let text = name.as_str();
         hop_by_hop(text) || text.starts_with("fender-") || named.contains(text)
     };
     let doomed: Vec<HeaderName> = headers.keys().filter(own).cloned().collect();
-    let protocol =
-        if status == StatusCode::SWITCHING_PROTOCOLS { headers.remove(http::header::UPGRADE) } else { None };
     for name in doomed {
         headers.remove(name);
     }

@@ -9,8 +9,11 @@ use crate::clock;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId {
     header: HeaderValue,
-    text: [u8; 32],
+    traceparent: HeaderValue,
 }
+
+/// Where the id stands in a trace context.
+const TRACE_ID: std::ops::Range<usize> = 3..35;
 
 impl Default for RequestId {
     fn default() -> Self {
@@ -22,11 +25,18 @@ impl RequestId {
     /// A new one: 48 bits of milliseconds since 1970, 80 random bits.
     #[must_use]
     pub fn new() -> Self {
-        let id = (u128::from(clock::unix_ms()) << 80) | (fastrand::u128(..) >> 48);
-        let text = hex(id);
-        let header = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text))
-            .unwrap_or(HeaderValue::from_static("0"));
-        Self { header, text }
+        let high = (clock::unix_ms() << 16) | u64::from(fastrand::u16(..));
+        // One text holds the trace context (version, trace id, parent id, flags: not sampled) and, within it, the id.
+        let parts: [&[u8]; 7] =
+            [b"00-", &hex(high), &hex(fastrand::u64(..)), b"-", &hex(fastrand::u64(1..)), b"-", b"00"];
+        let whole = Bytes::from(parts.concat());
+        let header = HeaderValue::from_maybe_shared(whole.slice(TRACE_ID));
+        let traceparent = HeaderValue::from_maybe_shared(whole);
+        let none = || HeaderValue::from_static("");
+        Self {
+            header: header.unwrap_or_else(|_| none()),
+            traceparent: traceparent.unwrap_or_else(|_| none()),
+        }
     }
 
     /// As a header's value.
@@ -38,29 +48,51 @@ impl RequestId {
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text).unwrap_or_default()
+        self.header.to_str().unwrap_or_default()
     }
 
     /// A W3C trace context that begins here, not sampled.
     #[must_use]
     pub fn traceparent(&self) -> HeaderValue {
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let span = hex(u128::from(fastrand::u64(1..)));
-        let (head, tail) = text.split_at_mut(35);
-        if let (Some(trace), Some(parent)) = (head.get_mut(3..), tail.get_mut(1..17)) {
-            trace.copy_from_slice(&self.text);
-            parent.copy_from_slice(span.get(16..).unwrap_or(&[b'1'; 16]));
-        }
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+        self.traceparent.clone()
     }
 }
 
-fn hex(value: u128) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let bytes = value.to_be_bytes();
-    std::array::from_fn(|at| {
-        let byte = bytes.get(at / 2).copied().unwrap_or(0);
-        let nibble = if at % 2 == 0 { byte >> 4 } else { byte & 15 };
-        DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0')
-    })
+fn hex(value: u64) -> [u8; 16] {
+    // Spread the nibbles over bytes, then add what lies between a digit and its character, all sixteen at once.
+    let spread = |half: u32| {
+        let mut bytes = u64::from(half);
+        bytes = (bytes | (bytes << 16)) & 0x0000_ffff_0000_ffff;
+        bytes = (bytes | (bytes << 8)) & 0x00ff_00ff_00ff_00ff;
+        bytes = (bytes | (bytes << 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+        let letters = ((bytes + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+        (bytes + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+    };
+    let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+    let (high, low) = (spread(u32::from_be_bytes([a, b, c, d])), spread(u32::from_be_bytes([e, f, g, h])));
+    let mut text = [0; 16];
+    let (left, right) = text.split_at_mut(8);
+    left.copy_from_slice(&high);
+    right.copy_from_slice(&low);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for value in [0, 1, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
+            assert_eq!(std::str::from_utf8(&hex(value)).unwrap(), format!("{value:016x}"));
+        }
+    }
+
+    #[test]
+    fn the_trace_bears_the_id() {
+        let id = RequestId::new();
+        assert_eq!(id.as_str().len(), 32);
+        assert_eq!(id.traceparent().to_str().unwrap().get(TRACE_ID), Some(id.as_str()));
+        assert_ne!(id.as_str(), RequestId::new().as_str());
+    }
 }

@@ -85,7 +85,12 @@ impl Proxy {
     }
 
     /// Finds the plan and checks the bounds that the head alone can break.
-    fn open(&self, id: RequestId, request: Request<Incoming>, client: &Client) -> Result<Exchange, Failure> {
+    fn open<'a>(
+        &self,
+        id: RequestId,
+        request: Request<Incoming>,
+        client: &'a Client,
+    ) -> Result<Exchange<'a>, Failure> {
         let started = clock::now();
         let server = self.server.load();
         let table = self.table.load();
@@ -124,7 +129,7 @@ impl Proxy {
         Ok(Exchange {
             id,
             plan: Arc::clone(plan),
-            client: client.clone(),
+            client,
             trusted,
             method: head.method,
             version: head.version,
@@ -166,7 +171,7 @@ impl Proxy {
     }
 
     /// Attempts, until one brings a response or no further one may be made.
-    async fn deliver(&self, exchange: &mut Exchange) -> Result<Reply, Failure> {
+    async fn deliver(&self, exchange: &mut Exchange<'_>) -> Result<Reply, Failure> {
         let mut fresh = false;
         loop {
             let fault = match self.attempt(exchange, fresh).await {
@@ -197,7 +202,7 @@ impl Proxy {
     }
 
     /// One send. `fresh`: not over a connection that has served before.
-    async fn attempt(&self, exchange: &mut Exchange, fresh: bool) -> Result<Reply, Fault> {
+    async fn attempt(&self, exchange: &mut Exchange<'_>, fresh: bool) -> Result<Reply, Fault> {
         let begun = if exchange.attempts == 0 { exchange.started } else { clock::now() };
         exchange.attempts += u32::from(!fresh);
         let deadline = exchange.deadline.min(begun + exchange.plan.settings().timeout.attempt);

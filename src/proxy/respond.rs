@@ -23,7 +23,7 @@ const REASON: HeaderName = HeaderName::from_static("fender-reason");
 const OVERLOAD_RETRY_AFTER: u32 = 1;
 
 /// The upstream's response, as it comes.
-pub(super) fn relay(mut exchange: Exchange, reply: Reply) -> Response<Body> {
+pub(super) fn relay(mut exchange: Exchange<'_>, reply: Reply) -> Response<Body> {
     let (mut parts, incoming) = reply.response.into_parts();
     downward(&mut parts.headers, parts.status, parts.version);
     parts.headers.insert(REQUEST_ID, exchange.id.header().clone());
@@ -58,7 +58,7 @@ fn attempts(count: u32) -> HeaderValue {
 }
 
 /// Fender's own answer to a request that was routed.
-pub(super) fn failed(mut exchange: Exchange, failure: &Failure) -> Response<Body> {
+pub(super) fn failed(mut exchange: Exchange<'_>, failure: &Failure) -> Response<Body> {
     let mut answer = refused(&exchange.id, failure, Some(exchange.plan.upstream_name()));
     answer.headers_mut().insert(ATTEMPTS, attempts(exchange.attempts));
     let reason = failure.reason();

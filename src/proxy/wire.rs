@@ -1,6 +1,6 @@
 //! What the pipeline tells the HTTP/1.1 connection that a request came on, beside its response.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub struct Wire {
     state: Mutex<Shared>,
     /// Milliseconds for which the client may take no byte of a response; 0 = no bound.
     stall_ms: AtomicU64,
+    any_refused: AtomicBool,
     /// Interim responses of the request that runs.
     interims: AtomicU32,
 }
@@ -50,7 +51,16 @@ impl Wire {
     /// Why the `number`th request of the connection (from 1) is refused, if it is.
     #[must_use]
     pub fn refused(&self, number: u64) -> Option<ClientFault> {
+        if !self.any_refused.load(Ordering::Relaxed) {
+            return None;
+        }
         self.shared().refused.filter(|(at, _)| *at == number).map(|(_, why)| why)
+    }
+
+    /// The `number`th request of the connection (from 1) stands in for a refused one.
+    pub(crate) fn refuse(&self, number: u64, why: ClientFault) {
+        self.shared().refused = Some((number, why));
+        self.any_refused.store(true, Ordering::Relaxed);
     }
 
     /// The connection leaves HTTP: bytes are passed as they come.

@@ -114,7 +114,7 @@ impl Plan {
     /// Whether a request may be sent twice without harm, and why.
     #[must_use]
     pub fn repeatable(&self, method: &Method, headers: &HeaderMap) -> Repeatable {
-        let bears_key = self.idempotency_header.as_ref().is_some_and(|name| headers.contains_key(name));
+        let bears_key = || self.idempotency_header.as_ref().is_some_and(|name| headers.contains_key(name));
         // "auto" asks the dialect; the generic one lists no method and no path beyond the standard's.
         Repeatable::of(method.as_str(), bears_key, self.settings().idempotent == config::Idempotent::Yes)
     }
