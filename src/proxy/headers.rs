@@ -1,6 +1,6 @@
 //! Which header fields go on, and which Fender adds (RFC 9110 section 7.6).
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CONNECTION, Entry, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode, Version};
 
 use super::id::RequestId;
@@ -31,6 +31,7 @@ pub struct Upward<'a> {
 }
 
 /// Which of the fields that Fender would add have come.
+#[expect(clippy::struct_excessive_bools, reason = "five fields, each there or not")]
 #[derive(Debug, Default)]
 struct Came {
     forwarded_for: bool,
@@ -100,7 +101,7 @@ fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came) {
     }
     headers.append(VIA, via(how.version));
     if let Some(protocol) = how.upgrade {
-        headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(http::header::UPGRADE, protocol.clone());
     }
     for (name, value) in how.set {
@@ -110,10 +111,9 @@ fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came) {
 
 /// Strips a response's fields of what is the hop's own, in place.
 pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
-    let named = Named::by_connection(headers);
+    let named = Named::taken_from(headers);
     let protocol =
         if status == StatusCode::SWITCHING_PROTOCOLS { headers.remove(http::header::UPGRADE) } else { None };
-    headers.remove(http::header::CONNECTION); // Nearly every response has it, and most have no other of them.
     let own = |name: &&HeaderName| {
         let text = name.as_str();
         hop_by_hop(text) || text.starts_with("fender-") || named.contains(text)
@@ -123,7 +123,7 @@ pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
         headers.remove(name);
     }
     if let Some(protocol) = protocol {
-        headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(http::header::UPGRADE, protocol);
     }
     headers.append(VIA, via(version));
@@ -199,18 +199,31 @@ struct Named(Vec<String>);
 
 impl Named {
     fn by_connection(headers: &HeaderMap) -> Self {
-        let mut names = Vec::new();
-        for value in headers.get_all(http::header::CONNECTION) {
-            for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                let usual = token.eq_ignore_ascii_case(b"keep-alive")
-                    || token.eq_ignore_ascii_case(b"close")
-                    || token.eq_ignore_ascii_case(b"upgrade");
-                if !usual && let Ok(name) = std::str::from_utf8(token) {
-                    names.push(name.to_ascii_lowercase());
-                }
+        let mut named = Self(Vec::new());
+        if headers.contains_key(CONNECTION) {
+            headers.get_all(CONNECTION).iter().for_each(|value| named.add(value));
+        }
+        named
+    }
+
+    /// The same, and takes the field away.
+    fn taken_from(headers: &mut HeaderMap) -> Self {
+        let mut named = Self(Vec::new());
+        if let Entry::Occupied(field) = headers.entry(CONNECTION) {
+            field.remove_entry_mult().1.for_each(|value| named.add(&value));
+        }
+        named
+    }
+
+    fn add(&mut self, value: &HeaderValue) {
+        for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let usual = [&b"keep-alive"[..], b"close", b"upgrade"];
+            if !usual.iter().any(|word| token.eq_ignore_ascii_case(word))
+                && let Ok(name) = std::str::from_utf8(token)
+            {
+                self.0.push(name.to_ascii_lowercase());
             }
         }
-        Self(names)
     }
 
     fn contains(&self, name: &str) -> bool {

@@ -10,7 +10,9 @@ use http::uri::PathAndQuery;
 /// there. A path without any is not copied. Anything else, empty segments and encoded slashes included, stays as it came.
 #[must_use]
 pub(super) fn resolve(path: &str) -> Cow<'_, str> {
-    if !path.split('/').any(|segment| dots(segment) > 0) {
+    if memchr::memchr2(b'.', b'%', path.as_bytes()).is_none()
+        || !path.split('/').any(|segment| dots(segment) > 0)
+    {
         return Cow::Borrowed(path);
     }
     let mut kept: Vec<&str> = Vec::new();
@@ -59,6 +61,7 @@ fn dots(segment: &str) -> usize {
 /// Path and query to send, behind the endpoint's own base path: what follows `prefix` in `path` (the resolved path of `uri`),
 /// and the query as it came. `None` if that is no target, which a path that was one before cannot become.
 #[must_use]
+#[expect(clippy::ptr_arg, reason = "that it is borrowed says that it is the path of `uri`, unchanged")]
 pub fn outgoing(uri: &Uri, path: &Cow<'_, str>, prefix: Option<&str>) -> Option<PathAndQuery> {
     let prefix = prefix.filter(|prefix| *prefix != "/");
     if prefix.is_none() && matches!(path, Cow::Borrowed(_)) {

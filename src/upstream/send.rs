@@ -28,6 +28,7 @@ pub trait Interims: Send + Sync {
 }
 
 /// A request as it is to be sent; `host` is the upstream's to set.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties of one request")]
 pub struct Outgoing {
     pub method: Method,
     /// Path and query behind the endpoint's base path; begins with a slash.
