@@ -8,6 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -155,10 +156,14 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
 
     /// Writes the interim responses, where nothing of a final one is in the way.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.wire.quiet.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         let mut shared = self.wire.shared();
         if shared.waker.is_none() {
             shared.waker = Some(cx.waker().clone());
         }
+        self.wire.quiet.store(shared.interim.is_empty(), Ordering::Relaxed);
         while self.flushed && !shared.interim.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &shared.interim))?;
             if written == 0 {
@@ -255,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
                 Poll::Pending => return this.poll_stall(cx),
                 Poll::Ready(written) => written?,
             }
-        } else {
+        } else if !this.wire.quiet.load(Ordering::Relaxed) {
             this.wire.shared().interim.clear(); // Too late for it: a final response is on its way.
         }
         this.flushed = false;

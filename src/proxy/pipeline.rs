@@ -206,10 +206,12 @@ impl Proxy {
         let begun = if exchange.attempts == 0 { exchange.started } else { clock::now() };
         exchange.attempts += u32::from(!fresh);
         let deadline = exchange.deadline.min(begun + exchange.plan.settings().timeout.attempt);
-        let upstream = Arc::clone(exchange.plan.upstream());
-        let mut pending = PendingAttempt { plan: &Arc::clone(&exchange.plan), begun, settled: false };
-        let sent =
-            upstream.send(exchange.client.worker, exchange.outgoing(begun), fresh, deadline.into()).await;
+        let plan = Arc::clone(&exchange.plan);
+        let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
+        let sent = plan
+            .upstream()
+            .send(exchange.client.worker, exchange.outgoing(begun), fresh, deadline.into())
+            .await;
         let outcome = match &sent {
             Ok(reply) => Outcome::of_status(reply.response.status().as_u16()),
             Err(_) => Outcome::Transient,

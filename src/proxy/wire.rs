@@ -21,6 +21,9 @@ pub struct Wire {
     /// Milliseconds for which the client may take no byte of a response; 0 = no bound.
     stall_ms: AtomicU64,
     any_refused: AtomicBool,
+    /// There is no interim response to write, and who writes one wakes the guard: it need not look. The guard and the
+    /// service run on one thread, so that this needs no ordering.
+    pub(crate) quiet: AtomicBool,
     /// Interim responses of the request that runs.
     interims: AtomicU32,
 }
@@ -89,12 +92,17 @@ impl Wire {
         self.shared().reset_at_end = reset;
     }
 
-    fn decide(&self, next: NextProtocol) {
-        let mut shared = self.shared();
-        shared.next_protocol = next;
+    fn wake(&self, shared: &mut Shared) {
+        self.quiet.store(false, Ordering::Relaxed);
         if let Some(waker) = shared.waker.take() {
             waker.wake();
         }
+    }
+
+    fn decide(&self, next: NextProtocol) {
+        let mut shared = self.shared();
+        shared.next_protocol = next;
+        self.wake(&mut shared);
     }
 }
 
@@ -106,9 +114,7 @@ impl Interims for Wire {
         }
         let mut shared = self.shared();
         write_head(&mut shared.interim, status, headers);
-        if let Some(waker) = shared.waker.take() {
-            waker.wake();
-        }
+        self.wake(&mut shared);
     }
 }
 

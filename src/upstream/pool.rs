@@ -121,7 +121,7 @@ impl Pool {
             return None;
         }
         while let Some(idle) = shelf.idle.pop() {
-            self.idle.fetch_sub(1, Ordering::Relaxed);
+            lower(&self.idle, 1);
             let rested = clock::now().saturating_duration_since(idle.since);
             let alive = idle.connection.sender.is_ready() && rested < idle_timeout;
             if alive && (!careful || rested < TRUSTED_REST || idle.connection.socket.quiet()) {
@@ -179,14 +179,14 @@ impl Pool {
                 !idle.connection.sender.is_closed()
                     && now.saturating_duration_since(idle.since) < idle_timeout
             });
-            self.idle.fetch_sub(before - shelf.idle.len(), Ordering::Relaxed);
+            lower(&self.idle, before - shelf.idle.len());
             shelf.http2.retain(|shared| !shared.sender.is_closed());
         }
     }
 
     fn rest(&self, endpoint: usize, connection: Http1, open: Open) {
         if let Some(shelf) = self.shelves().get_mut(endpoint) {
-            self.idle.fetch_add(1, Ordering::Relaxed);
+            self.idle.store(self.idle.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             shelf.idle.push(Idle { connection, since: clock::now(), open });
         }
     }
@@ -194,6 +194,11 @@ impl Pool {
     fn shelves(&self) -> MutexGuard<'_, Vec<Shelf>> {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Under the shelves' lock, so that nobody else writes the count.
+fn lower(count: &AtomicUsize, by: usize) {
+    count.store(count.load(Ordering::Relaxed).saturating_sub(by), Ordering::Relaxed);
 }
 
 impl Shelf {
