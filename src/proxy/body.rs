@@ -11,6 +11,7 @@ use tokio::time::Sleep;
 
 use super::finish::{End, Finish};
 use crate::upstream::Loan;
+use crate::upstream::pause::{Pause, Spare};
 
 /// What the client is sent.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct Relay {
     incoming: Incoming,
     loan: Option<Loan>,
     clocks: Clocks,
-    idle_timer: Option<Pin<Box<Sleep>>>,
+    pause: Pause,
     finish: Box<Finish>,
 }
 
@@ -47,6 +48,8 @@ pub struct Relay {
 pub struct Clocks {
     /// Between two pieces.
     pub idle: Duration,
+    /// Where the client's connection keeps a timer.
+    pub spare: Spare,
     /// For the whole; `None` = no limit.
     pub stream: Option<Pin<Box<Sleep>>>,
 }
@@ -75,7 +78,8 @@ impl Body {
             finish.ended(End::Complete);
             return Self::Own { bytes: Bytes::new(), finish: Some(finish) };
         }
-        Self::Relay(Box::new(Relay { incoming, loan: Some(loan), clocks, idle_timer: None, finish }))
+        let pause = Pause::new(clocks.idle, clocks.spare.clone());
+        Self::Relay(Box::new(Relay { incoming, loan: Some(loan), clocks, pause, finish }))
     }
 }
 
@@ -84,9 +88,7 @@ impl Relay {
         if self.clocks.stream.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
             return Some(Cut::Stream);
         }
-        let idle = self.clocks.idle;
-        let timer = self.idle_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        timer.as_mut().poll(cx).is_ready().then_some(Cut::Idle)
+        self.pause.poll(cx).is_ready().then_some(Cut::Idle)
     }
 
     fn complete(&mut self) {
@@ -109,7 +111,7 @@ impl Relay {
                 None => Poll::Pending,
             },
             Poll::Ready(Some(Ok(frame))) => {
-                self.idle_timer = None;
+                self.pause.over();
                 self.finish.passed(frame.data_ref().map_or(0, Bytes::len));
                 if self.incoming.is_end_stream() {
                     self.complete();

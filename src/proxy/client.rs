@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use super::wire::Wire;
 use crate::config::TrustClientHeaders;
+use crate::upstream::pause::Spare;
 
 /// One client connection.
 #[derive(Debug, Clone)]
@@ -20,6 +21,9 @@ pub struct Client {
     pub wire: Option<Arc<Wire>>,
     /// The peer's address as `x-forwarded-for` names it: written once for all requests of the connection.
     pub address: HeaderValue,
+    /// Timers that the connection's last request and last response have left: bodies' pauses are bounded with them.
+    pub upload_timer: Spare,
+    pub download_timer: Spare,
 }
 
 impl Client {
@@ -28,7 +32,15 @@ impl Client {
     pub fn new(peer: SocketAddr, secure: bool, worker: usize) -> Self {
         let address = HeaderValue::try_from(peer.ip().to_canonical().to_string());
         let address = address.unwrap_or(HeaderValue::from_static("unknown"));
-        Self { peer, secure, worker, wire: None, address }
+        Self {
+            peer,
+            secure,
+            worker,
+            wire: None,
+            address,
+            upload_timer: Spare::default(),
+            download_timer: Spare::default(),
+        }
     }
 
     /// Whether what the client says of the request's past and of its own patience is believed.

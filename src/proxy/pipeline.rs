@@ -108,7 +108,7 @@ impl Proxy {
         let total = plan.settings().timeout.total;
         let prefix = plan.route().strip_prefix.then_some(plan.route().path.as_str());
         let target = target::outgoing(&head.uri, &path, prefix).ok_or(MALFORMED_TARGET)?;
-        let upload = self.upload(&server, plan, &head, body)?;
+        let upload = self.upload(&server, plan, &head, body, client)?;
         let record = table.access_log().then(|| {
             let (method, path) = (head.method.to_string(), path.to_string());
             Box::new(Record { method, path, attempts: Vec::new(), upload: upload.clone() })
@@ -151,6 +151,7 @@ impl Proxy {
         plan: &Plan,
         head: &request::Parts,
         body: Incoming,
+        client: &Client,
     ) -> Result<Option<Upload>, Failure> {
         if body.is_end_stream() {
             return Ok(None);
@@ -161,7 +162,8 @@ impl Proxy {
         }
         let settings = plan.settings();
         let idle = server.body_idle_timeout.min(settings.timeout.idle);
-        let bounds = Bounds { idle, max, retain_max: settings.retry.max_body };
+        let bounds =
+            Bounds { idle, max, retain_max: settings.retry.max_body, spare: client.upload_timer.clone() };
         let expects = head.version == Version::HTTP_11
             && head
                 .headers

@@ -45,7 +45,7 @@ pub(super) fn relay(mut exchange: Exchange<'_>, reply: Reply) -> Response<Body> 
         return answer;
     }
     let stream = timeout.stream.map(|limit| Box::pin(tokio::time::sleep(limit)));
-    let clocks = Clocks { idle: timeout.idle, stream };
+    let clocks = Clocks { idle: timeout.idle, spare: exchange.client.download_timer.clone(), stream };
     let mut answer = Response::new(Body::relay(incoming, reply.loan, clocks, exchange.finish));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;

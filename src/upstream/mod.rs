@@ -9,6 +9,7 @@ mod connect;
 mod endpoint;
 mod fault;
 mod meter;
+pub mod pause;
 mod pool;
 mod resolve;
 mod send;

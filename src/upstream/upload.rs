@@ -11,6 +11,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::pause::{Pause, Spare};
 use crate::memory::Lease;
 use crate::policy::blame::ClientFault;
 
@@ -27,6 +28,8 @@ pub struct Bounds {
     pub max: Option<u64>,
     /// Largest body that is retained for another attempt.
     pub retain_max: u64,
+    /// Where the connection keeps a timer.
+    pub spare: Spare,
 }
 
 /// One request's body. Each attempt reads it from its beginning, through [`Upload::attempt`].
@@ -39,7 +42,7 @@ pub struct Upload {
 struct State {
     source: Incoming,
     bounds: Bounds,
-    timer: Option<Pin<Box<Sleep>>>,
+    pause: Pause,
     received: u64,
     ended: bool,
     retained: Vec<Bytes>,
@@ -74,8 +77,8 @@ impl Upload {
         let oversize = source.size_hint().lower() > bounds.retain_max;
         let state = State {
             source,
+            pause: Pause::new(bounds.idle, bounds.spare.clone()),
             bounds,
-            timer: None,
             received: 0,
             ended: false,
             retained: Vec::new(),
@@ -162,16 +165,14 @@ impl State {
         ready!(self.poll_gate(cx));
         let polled = match Pin::new(&mut self.source).poll_frame(cx) {
             Poll::Pending => {
-                let idle = self.bounds.idle;
-                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-                ready!(timer.as_mut().poll(cx));
+                ready!(self.pause.poll(cx));
                 Err(ClientFault::BodyTooSlow)
             }
             Poll::Ready(Some(Err(error))) => Err(body_fault(&error)),
             Poll::Ready(Some(Ok(frame))) => self.admit(frame).map(Some),
             Poll::Ready(None) => Ok(None),
         };
-        self.timer = None;
+        self.pause.over();
         match &polled {
             Ok(Some(_)) => {}
             Ok(None) => self.ended = true,
