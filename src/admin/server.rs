@@ -1,5 +1,6 @@
 //! The admin side's routes, and its HTTP.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,10 @@ use super::{api, health};
 const BODY_MAX: usize = 64 * 1024;
 
 /// No call takes longer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection is asked to end after this long, and ends.
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
 
 /// No head takes longer; nor does a connection rest longer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,8 +57,16 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await
-    {
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    // There are few places here, and probes need one: a connection that takes no answers must not keep it.
+    let served = match tokio::time::timeout(CONNECTION_MAX, serving.as_mut()).await {
+        Ok(served) => served,
+        Err(_) => {
+            serving.as_mut().graceful_shutdown();
+            tokio::time::timeout(CALL_TIMEOUT, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = served {
         tracing::debug!(%error, "admin connection ended");
     }
 }

@@ -13,6 +13,7 @@ use crate::drain::{Drain, Phase};
 use crate::memory::Memory;
 use crate::ready::{Pulse, Readiness};
 use crate::route::Table;
+use crate::telemetry::access;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::{Live, Metrics};
 
@@ -75,7 +76,7 @@ impl Admin {
         Live {
             connections: self.connections.load(Ordering::Relaxed),
             buffer_bytes: self.memory.used(),
-            log_lines_dropped: self.logging.dropped(),
+            log_lines_dropped: self.logging.dropped() + access::dropped(),
             upstreams: upstreams.collect(),
         }
     }

@@ -19,7 +19,7 @@ use crate::inbound::listen::Door;
 use crate::inbound::tls::Acceptor;
 use crate::route::Table;
 use crate::telemetry::events::{DrainStarted, Ready, Reloaded, emit, emit_counted};
-use crate::upstream::Resolver;
+use crate::upstream::follow;
 
 /// How often the watched files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -68,10 +68,9 @@ impl Control {
             if let Some(public) = public {
                 tokio::spawn(listen(TcpListener::from_std(public).map_err(failed)?, open, None));
             }
-            let resolver = Arc::new(Resolver::default());
-            follow_names(&resolver, &self.admin.table.load(), None);
+            follow_names(&self.admin.table.load(), None);
             self.announce_ready().await;
-            let cause = self.serve(&mut signals, reloads, &resolver).await;
+            let cause = self.serve(&mut signals, reloads).await;
             Ok(self.drain(cause, &mut signals).await)
         });
         runtime.shutdown_background();
@@ -98,7 +97,6 @@ impl Control {
         &mut self,
         signals: &mut Signals,
         mut reloads: mpsc::Receiver<ReloadRequest>,
-        resolver: &Arc<Resolver>,
     ) -> &'static str {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -110,7 +108,7 @@ impl Control {
                 _ = signals.interrupt.recv() => return "SIGINT",
                 _ = signals.hangup.recv() => "signal",
                 Some(request) = reloads.recv() => {
-                    let reloaded = self.reload("api", resolver);
+                    let reloaded = self.reload("api");
                     // Whoever asked may have hung up since; the reload stands.
                     drop(request.answer.send(reloaded));
                     continue;
@@ -118,14 +116,14 @@ impl Control {
                 _ = look.tick() => if self.watcher.changed() { "file" } else { continue },
             };
             // The problems are in the log and in the metric.
-            drop(self.reload(cause, resolver));
+            drop(self.reload(cause));
         }
     }
 
     /// Reads the config again and swaps it in, whole or not at all.
-    fn reload(&mut self, cause: &'static str, resolver: &Arc<Resolver>) -> Result<(), Vec<Problem>> {
+    fn reload(&mut self, cause: &'static str) -> Result<(), Vec<Problem>> {
         self.watcher.changed(); // What is read now is known; an edit from here on is seen at the next look.
-        let reloaded = self.try_reload(resolver);
+        let reloaded = self.try_reload();
         let text = reloaded
             .as_ref()
             .err()
@@ -134,7 +132,7 @@ impl Control {
         reloaded
     }
 
-    fn try_reload(&mut self, resolver: &Arc<Resolver>) -> Result<(), Vec<Problem>> {
+    fn try_reload(&mut self) -> Result<(), Vec<Problem>> {
         let loaded = config::load(&self.path).map_err(config::Problems::into_vec)?;
         let beyond = loaded.needs_restart(&self.config);
         if !beyond.is_empty() {
@@ -157,7 +155,7 @@ impl Control {
                 old.renew(&new);
             }
         }
-        follow_names(resolver, &table, Some(&previous));
+        follow_names(&table, Some(&previous));
         let warmed = Arc::clone(&table);
         std::thread::spawn(move || warmed.upstreams().iter().for_each(|upstream| upstream.warm_up()));
         proxy.server.store(Arc::new(loaded.config.server.clone()));
@@ -194,7 +192,7 @@ impl Signals {
 }
 
 /// Keeps the addresses of all endpoints fresh that were not followed before.
-fn follow_names(resolver: &Arc<Resolver>, table: &Table, previous: Option<&Table>) {
+fn follow_names(table: &Table, previous: Option<&Table>) {
     for upstream in table.upstreams() {
         let followed =
             previous.is_some_and(|table| table.upstreams().iter().any(|known| Arc::ptr_eq(known, upstream)));
@@ -203,11 +201,7 @@ fn follow_names(resolver: &Arc<Resolver>, table: &Table, previous: Option<&Table
         }
         for endpoint in upstream.endpoints() {
             let refresh = upstream.settings().pool.dns_refresh;
-            tokio::spawn(Arc::clone(resolver).follow(
-                upstream.name().to_owned(),
-                Arc::downgrade(endpoint),
-                refresh,
-            ));
+            tokio::spawn(follow(upstream.name().to_owned(), Arc::downgrade(endpoint), refresh));
         }
     }
 }

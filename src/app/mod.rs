@@ -86,6 +86,7 @@ impl App {
         for what in config::unbuilt_in_force(&config) {
             emit(&NotBuilt { what: &what });
         }
+        raise_descriptor_limit();
         let workers = worker::count(config.server.workers);
         let sockets = Sockets::bind(&config, workers)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| Error::Start(error.to_string()))?);
@@ -191,8 +192,16 @@ impl App {
 
 impl Sockets {
     fn bind(config: &config::Config, workers: usize) -> Result<Self, Error> {
+        let listeners =
+            config.server.listen.iter().chain([&config.admin.listen]).chain(&config.admin.public_listen);
+        let v4_ports: Vec<u16> =
+            listeners.filter(|address| address.is_ipv4()).map(SocketAddr::port).collect();
         let bound = |address: SocketAddr, count| {
-            bind(address, count).map_err(|error| Error::Listen { address, hint: hint(&error), error })
+            bind(address, count, v4_ports.contains(&address.port())).map_err(|error| Error::Listen {
+                address,
+                hint: hint(&error),
+                error,
+            })
         };
         let one = |address| Ok(bound(address, 1)?.into_iter().next());
         let missing = || Error::Start("no socket".to_owned());
@@ -215,5 +224,15 @@ fn hint(error: &std::io::Error) -> &'static str {
         std::io::ErrorKind::PermissionDenied => " (ports below 1024 are for root: choose another)",
         std::io::ErrorKind::AddrNotAvailable => " (this machine does not have that address)",
         _ => "",
+    }
+}
+
+/// Each connection takes a descriptor, one to an upstream two; the soft limit of most systems (1024) is no choice of anyone's.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }

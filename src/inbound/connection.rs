@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -43,8 +43,10 @@ struct Connection {
     client: Client,
     /// Requests that the HTTP library has handed over.
     number: AtomicU64,
-    /// There are too many connections: every request is refused.
+    /// It came when there were too many connections: its requests are refused for as long as there are.
     over: bool,
+    open: Arc<AtomicUsize>,
+    open_max: usize,
 }
 
 /// Serves one connection to its end.
@@ -59,6 +61,8 @@ pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usi
         client: Client::new(peer, secure, worker),
         number: AtomicU64::new(0),
         over,
+        open: Arc::clone(&door.connections),
+        open_max: door.connections_max,
     };
     match &door.tls {
         None => http(stream, connection(false), limits, false).await,
@@ -155,7 +159,7 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resu
     if let Some(fault) = refused {
         return Ok(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault)));
     }
-    if connection.over {
+    if connection.over && connection.open.load(Ordering::Relaxed) > connection.open_max {
         let mut answer = connection
             .proxy
             .refuse(&RequestId::new(), &Failure::Overload("server.max_connections is reached"));

@@ -100,10 +100,18 @@ fn check_target(method: &str, target: &str) -> Result<(), Refusal> {
     }
     let plain = target.starts_with('/')
         && target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~%?=&+:,@!$'()*;".contains(&byte));
-    if plain || target.parse::<http::Uri>().is_ok() {
+    if plain || names_a_resource(target) {
         return Ok(());
     }
     Err(Refusal::Bad("the request target is malformed"))
+}
+
+/// A path, or a whole http URL without credentials; a fragment has no place in a request (RFC 9112 section 3.2).
+fn names_a_resource(target: &str) -> bool {
+    let Ok(uri) = target.parse::<http::Uri>() else { return false };
+    let whole = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.authority().is_some_and(|host| !host.as_str().contains('@'));
+    !target.contains('#') && (target.starts_with('/') || whole)
 }
 
 fn fields(headers: &[httparse::Header<'_>], http_1_1: bool) -> Result<(Framing, bool), Refusal> {

@@ -36,33 +36,34 @@ pub struct Door {
     pub connections_max: usize,
 }
 
-/// Binds `address` once for each of `workers`.
+/// Binds `address` once for each of `workers`. `v6_alone`: an IPv6 wildcard does not take IPv4 connections too, because
+/// another listener does.
 ///
 /// # Errors
 /// The address is taken, or may not be used. One that another process shares out in the same way counts as taken.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
+pub fn bind(address: SocketAddr, workers: usize, v6_alone: bool) -> io::Result<Vec<StdListener>> {
     if workers < 2 {
-        return Ok(vec![socket(address, false)?]);
+        return Ok(vec![socket(address, false, v6_alone)?]);
     }
     // Without this probe a second Fender would silently take half of the first one's connections.
-    drop(socket(address, false)?);
-    let first = socket(address, true)?;
+    drop(socket(address, false, v6_alone)?);
+    let first = socket(address, true, v6_alone)?;
     let bound = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..workers {
-        sockets.push(socket(bound, true)?);
+        sockets.push(socket(bound, true, v6_alone)?);
     }
     Ok(sockets)
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+fn socket(address: SocketAddr, shared: bool, v6_alone: bool) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if shared {
         socket.set_reuse_port(true)?;
     }
     if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(v6_alone)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

@@ -1,12 +1,14 @@
 //! A response's body on its way down: one type for all that Fender ever sends to a client.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
 use super::finish::{End, Finish};
@@ -20,6 +22,8 @@ pub enum Body {
     Own { bytes: Bytes, finish: Option<Box<Finish>> },
     /// The upstream's, as they come.
     Relay(Box<Relay>),
+    /// The same to a client over HTTP/2, whose library asks for nothing while the client takes nothing.
+    Watched { relay: Arc<Mutex<Option<Box<Relay>>>>, _watchdog: Watchdog },
 }
 
 /// Why a body ends before its end. The client sees the cut.
@@ -29,6 +33,8 @@ pub enum Cut {
     Upstream,
     #[error("the upstream's response paused for longer than timeout.idle")]
     Idle,
+    #[error("the client took nothing for longer than timeout.idle")]
+    Stalled,
     #[error("the upstream's response took longer than timeout.stream")]
     Stream,
 }
@@ -40,6 +46,8 @@ pub struct Relay {
     loan: Option<Loan>,
     clocks: Clocks,
     pause: Pause,
+    /// How often the client's connection has asked for more.
+    asked: u64,
     finish: Box<Finish>,
 }
 
@@ -63,11 +71,27 @@ impl Body {
 
     /// The same, with the end of its request.
     #[must_use]
-    pub fn finishing(self, end: Box<Finish>) -> Self {
+    pub fn finishing(self, mut end: Box<Finish>) -> Self {
         match self {
-            Self::Own { bytes, .. } => Self::Own { bytes, finish: Some(end) },
-            relay @ Self::Relay(_) => relay,
+            Self::Own { bytes, .. } => {
+                // It is all there: whatever the client does, nothing of it can be cut.
+                end.passed(bytes.len());
+                end.ended(End::Complete);
+                Self::Own { bytes, finish: Some(end) }
+            }
+            relay @ (Self::Relay(_) | Self::Watched { .. }) => relay,
         }
+    }
+
+    /// Cuts the body also where it is not asked for in `idle`: what it holds of the upstream is let go then. A look each
+    /// `idle`, so that the cut comes before twice that time.
+    #[must_use]
+    pub fn watched(self, idle: Duration) -> Self {
+        let Self::Relay(relay) = self else { return self };
+        let relay = Arc::new(Mutex::new(Some(relay)));
+        let seen = Arc::downgrade(&relay);
+        let watchdog = Watchdog(tokio::spawn(watch(seen, idle)).abort_handle());
+        Self::Watched { relay, _watchdog: watchdog }
     }
 
     /// The body of an upstream's response.
@@ -79,16 +103,54 @@ impl Body {
             return Self::Own { bytes: Bytes::new(), finish: Some(finish) };
         }
         let pause = Pause::new(clocks.idle, clocks.spare.clone());
-        Self::Relay(Box::new(Relay { incoming, loan: Some(loan), clocks, pause, finish }))
+        Self::Relay(Box::new(Relay { incoming, loan: Some(loan), clocks, pause, asked: 0, finish }))
+    }
+}
+
+/// Ends a body that is not asked for.
+async fn watch(relay: Weak<Mutex<Option<Box<Relay>>>>, idle: Duration) {
+    let mut asked = 0;
+    loop {
+        tokio::time::sleep(idle).await;
+        let Some(relay) = relay.upgrade() else { return };
+        let mut relay = locked(&relay);
+        match relay.as_mut() {
+            Some(body) if body.asked != asked => asked = body.asked,
+            Some(body) => {
+                body.loan = None;
+                body.finish.ended(End::Cut(Cut::Stalled));
+                *relay = None;
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+fn locked(relay: &Mutex<Option<Box<Relay>>>) -> MutexGuard<'_, Option<Box<Relay>>> {
+    relay.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Watches no longer than there is something to watch.
+#[derive(Debug)]
+pub struct Watchdog(AbortHandle);
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
 impl Relay {
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Option<Cut> {
-        if self.clocks.stream.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+        if self.stream_is_over(cx) {
             return Some(Cut::Stream);
         }
         self.pause.poll(cx).is_ready().then_some(Cut::Idle)
+    }
+
+    fn stream_is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.clocks.stream.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
     }
 
     fn complete(&mut self) {
@@ -105,6 +167,7 @@ impl Relay {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.asked += 1;
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => match self.poll_clocks(cx) {
                 Some(why) => self.cut(why),
@@ -112,8 +175,12 @@ impl Relay {
             },
             Poll::Ready(Some(Ok(frame))) => {
                 self.pause.over();
+                if self.stream_is_over(cx) {
+                    return self.cut(Cut::Stream);
+                }
                 self.finish.passed(frame.data_ref().map_or(0, Bytes::len));
-                if self.incoming.is_end_stream() {
+                // Behind trailers nobody asks for more.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -136,15 +203,15 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
-            Self::Own { bytes, finish } => {
-                if let Some(finish) = finish {
-                    finish.passed(bytes.len());
-                    finish.ended(End::Complete);
-                }
+            Self::Own { bytes, .. } => {
                 let whole = std::mem::take(bytes);
                 Poll::Ready((!whole.is_empty()).then(|| Ok(Frame::data(whole))))
             }
             Self::Relay(relay) => relay.poll(cx),
+            Self::Watched { relay, .. } => match locked(relay).as_mut() {
+                Some(relay) => relay.poll(cx),
+                None => Poll::Ready(Some(Err(Cut::Stalled))),
+            },
         }
     }
 
@@ -152,6 +219,9 @@ impl http_body::Body for Body {
         match self {
             Self::Own { bytes, .. } => bytes.is_empty(),
             Self::Relay(relay) => relay.incoming.is_end_stream(),
+            Self::Watched { relay, .. } => {
+                locked(relay).as_ref().is_some_and(|relay| relay.incoming.is_end_stream())
+            }
         }
     }
 
@@ -159,6 +229,9 @@ impl http_body::Body for Body {
         match self {
             Self::Own { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
             Self::Relay(relay) => relay.incoming.size_hint(),
+            Self::Watched { relay, .. } => {
+                locked(relay).as_ref().map_or_else(SizeHint::default, |relay| relay.incoming.size_hint())
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::header::{CONTENT_TYPE, EXPECT, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
 
 use super::client::Client;
@@ -43,10 +43,11 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Whether the request may be sent twice without harm.
+    /// Whether the request, as it goes up, may be sent twice without harm: a key that the config or the client takes off on
+    /// the way protects nothing.
     #[must_use]
     pub(super) fn repeatable(&self) -> Repeatable {
-        self.plan.repeatable(&self.method, &self.headers)
+        self.plan.repeatable(&self.method, &self.upward())
     }
 
     /// Whether its body can be sent from its beginning again.
@@ -68,21 +69,8 @@ impl Exchange<'_> {
     /// The request for the attempt that begins `now`.
     #[must_use]
     pub(super) fn outgoing(&self, now: Instant) -> Outgoing {
-        let upgrade = self.switch.is_some().then(|| self.headers.get(UPGRADE)).flatten();
-        let mut headers = upward(
-            &self.headers,
-            &Upward {
-                id: &self.id,
-                address: &self.client.address,
-                secure: self.client.secure,
-                trusted: self.trusted,
-                version: self.version,
-                host: self.headers.get(http::header::HOST),
-                upgrade,
-                remove: self.plan.remove(),
-                set: self.plan.set(),
-            },
-        );
+        let upgrade = self.upgrade();
+        let mut headers = self.upward();
         if let Some(name) = self.plan.propagate() {
             let left =
                 self.deadline.min(now + self.plan.settings().timeout.attempt).saturating_duration_since(now);
@@ -91,8 +79,9 @@ impl Exchange<'_> {
         Outgoing {
             method: self.method.clone(),
             target: self.target.clone(),
+            connect: self.plan.settings().timeout.connect,
             split_cookies: self.version == Version::HTTP_2,
-            repeatable: self.repeatable() != Repeatable::No,
+            repeatable: self.plan.repeatable(&self.method, &headers) != Repeatable::No,
             upgrade: upgrade.is_some(),
             grpc: headers
                 .get(CONTENT_TYPE)
@@ -102,6 +91,27 @@ impl Exchange<'_> {
             expects: self.headers.contains_key(EXPECT),
             interims: self.interims(),
         }
+    }
+
+    fn upgrade(&self) -> Option<&HeaderValue> {
+        self.switch.is_some().then(|| self.headers.get(UPGRADE)).flatten()
+    }
+
+    fn upward(&self) -> HeaderMap {
+        upward(
+            &self.headers,
+            &Upward {
+                id: &self.id,
+                address: &self.client.address,
+                secure: self.client.secure,
+                trusted: self.trusted,
+                version: self.version,
+                host: self.headers.get(http::header::HOST),
+                upgrade: self.upgrade(),
+                remove: self.plan.remove(),
+                set: self.plan.set(),
+            },
+        )
     }
 
     /// Interim responses go to where the client can take them.

@@ -104,6 +104,9 @@ fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(http::header::UPGRADE, protocol.clone());
     }
+    for name in how.remove {
+        headers.remove(name);
+    }
     for (name, value) in how.set {
         headers.insert(name.clone(), value.clone());
     }

@@ -216,7 +216,11 @@ impl Proxy {
             .await;
         let outcome = match &sent {
             Ok(reply) => Outcome::of_status(reply.response.status().as_u16()),
-            Err(_) => Outcome::Transient,
+            Err(_) => match exchange.upload.as_ref().and_then(Upload::fault) {
+                Some(ClientFault::Gone) => Outcome::Cancelled,
+                Some(_) => Outcome::Permanent, // The client's own fault.
+                None => Outcome::Transient,
+            },
         };
         let now = clock::now();
         pending.settle(outcome, now);

@@ -46,7 +46,10 @@ pub(super) fn relay(mut exchange: Exchange<'_>, reply: Reply) -> Response<Body> 
     }
     let stream = timeout.stream.map(|limit| Box::pin(tokio::time::sleep(limit)));
     let clocks = Clocks { idle: timeout.idle, spare: exchange.client.download_timer.clone(), stream };
-    let mut answer = Response::new(Body::relay(incoming, reply.loan, clocks, exchange.finish));
+    let over_http2 = exchange.client.wire.is_none();
+    let idle = clocks.idle;
+    let body = Body::relay(incoming, reply.loan, clocks, exchange.finish);
+    let mut answer = Response::new(if over_http2 { body.watched(idle) } else { body });
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
     answer
@@ -70,8 +73,10 @@ pub(super) fn failed(mut exchange: Exchange<'_>, failure: &Failure) -> Response<
 /// Fender's own answer.
 pub(super) fn refused(id: &RequestId, failure: &Failure, upstream: Option<&str>) -> Response<Body> {
     let reason = failure.reason();
+    // 499: nobody hears it; the metrics show it.
     let status = reason
         .status()
+        .or((reason == Reason::Cancelled).then_some(499))
         .and_then(|status| StatusCode::from_u16(status).ok())
         .unwrap_or(StatusCode::BAD_GATEWAY);
     let problem = Problem {

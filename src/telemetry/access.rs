@@ -1,4 +1,5 @@
-//! The access log: one JSON line a request, on standard output. It bears no query, no header and no body: secrets live there.
+//! The access log: one JSON line a request, on standard output. It bears no query, no header and no body, where secrets
+//! live; those that an API keeps in its paths are masked once its dialect is known.
 
 use std::sync::OnceLock;
 
@@ -61,6 +62,12 @@ pub fn write(line: &AccessLine<'_>) {
         bytes.push(b'\n');
         sink().line(bytes);
     }
+}
+
+/// Lines lost to a reader that did not keep up.
+#[must_use]
+pub fn dropped() -> u64 {
+    sink().dropped()
 }
 
 /// Writes what is queued, at the end of the process.

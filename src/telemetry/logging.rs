@@ -28,6 +28,7 @@ impl Logging {
     /// # Errors
     /// A filter that cannot be read, or a log that was started already.
     pub fn start(format: Format, level: &str) -> Result<Self, String> {
+        let level = if level.trim().is_empty() { "info" } else { level };
         let filter =
             EnvFilter::builder().parse(level).map_err(|error| format!("--log-level {level:?}: {error}"))?;
         let sink = Sink::new("fender-log", std::io::stderr());

@@ -175,7 +175,9 @@ impl Metrics {
             request_seconds: self.request_seconds.with_label_values(&[upstream, route]),
             stream_seconds: self.stream_seconds.with_label_values(&[upstream, route]),
         };
-        metrics.counter(200, Source::Upstream);
+        if !upstream.is_empty() {
+            metrics.counter(200, Source::Upstream);
+        }
         metrics
     }
 

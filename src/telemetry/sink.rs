@@ -9,6 +9,10 @@ use std::thread::JoinHandle;
 /// Lines that may wait to be written; more are dropped and counted.
 const LINES_MAX: usize = 4096;
 
+/// A stream that takes nothing just now is asked again after this long, so often; then the line is dropped.
+const WAIT: std::time::Duration = std::time::Duration::from_millis(10);
+const WAITS_MAX: u32 = 100;
+
 /// Where lines go.
 #[derive(Debug, Clone)]
 pub(super) struct Sink {
@@ -28,9 +32,11 @@ impl Sink {
     #[must_use]
     pub(super) fn new(name: &str, out: impl Write + Send + 'static) -> Self {
         let (queue, lines) = sync_channel(LINES_MAX);
-        let thread =
-            std::thread::Builder::new().name(name.to_owned()).spawn(move || write_all(&lines, out)).ok();
-        Self { queue, dropped: Arc::default(), thread: Arc::new(Mutex::new(thread)) }
+        let dropped = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&dropped);
+        let builder = std::thread::Builder::new().name(name.to_owned());
+        let thread = builder.spawn(move || write_all(&lines, out, &counted)).ok();
+        Self { queue, dropped, thread: Arc::new(Mutex::new(thread)) }
     }
 
     /// Queues a line, which brings its own line end.
@@ -64,13 +70,31 @@ impl Sink {
     }
 }
 
-fn write_all(lines: &Receiver<Message>, mut out: impl Write) {
+fn write_all(lines: &Receiver<Message>, mut out: impl Write, dropped: &AtomicU64) {
     while let Ok(Message::Line(line)) = lines.recv() {
-        // A stream that is closed takes no lines; there is nobody left to tell.
-        if out.write_all(&line).and_then(|()| out.flush()).is_err() {
-            return;
+        if write_line(&line, &mut out).is_err() {
+            dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Writes a line, waiting a while for a reader that does not block the writer by itself.
+#[expect(clippy::disallowed_methods, reason = "a thread of its own, which has nothing else to do")]
+fn write_line(mut line: &[u8], out: &mut impl Write) -> io::Result<()> {
+    let mut waits = 0;
+    while !line.is_empty() {
+        match out.write(line) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => line = line.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && waits < WAITS_MAX => {
+                waits += 1;
+                std::thread::sleep(WAIT);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    out.flush()
 }
 
 /// One event's bytes, queued as a whole when it is dropped.

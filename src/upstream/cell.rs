@@ -118,7 +118,7 @@ impl Upstream {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let open = usize::try_from(self.open.load(Ordering::Relaxed)).unwrap_or(0);
-        let idle = self.pools.iter().map(Pool::idle).sum::<usize>().min(open);
+        let idle = self.pools.iter().map(Pool::at_rest).sum::<usize>().min(open);
         Snapshot { open, idle }
     }
 

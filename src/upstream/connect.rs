@@ -30,6 +30,11 @@ const ADDRESSES_MAX: usize = 8;
 /// A dead peer is noticed after about a minute and a half.
 const KEEPALIVE: Duration = Duration::from_secs(45);
 
+/// What an HTTP/2 upstream may send ahead on one stream, and on all of a connection: one response that its client does not
+/// read must not stop the others.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
 /// Streams on a connection whose peer has not yet said how many it takes (RFC 9113 section 6.5.2 advises at least 100).
 const STREAMS_UNTIL_TOLD: usize = 100;
 
@@ -120,7 +125,8 @@ where
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
-            .adaptive_window(true);
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
         let (sender, mut connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
         let room = Arc::new(AtomicUsize::new(STREAMS_UNTIL_TOLD));
         let told = Arc::clone(&room);

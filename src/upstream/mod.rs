@@ -20,5 +20,5 @@ pub use cell::{Snapshot, Upstream};
 pub use fault::{Fault, chain};
 pub use meter::Metered;
 pub use pool::Loan;
-pub use resolve::Resolver;
+pub use resolve::follow;
 pub use send::{Interims, Outgoing, Reply};

@@ -49,6 +49,8 @@ pub struct Http2 {
     streams: AtomicUsize,
     /// Streams that the peer takes at once.
     room: Arc<AtomicUsize>,
+    /// Since when it has no streams, if it has none.
+    resting: Mutex<Instant>,
     _open: Open,
 }
 
@@ -94,7 +96,14 @@ impl Pool {
         Self { shelves: Mutex::new(shelves), idle: AtomicUsize::new(0) }
     }
 
-    /// Connections at rest.
+    /// Connections at rest, shared ones too. For a scrape: it takes the lock.
+    #[must_use]
+    pub(super) fn at_rest(&self) -> usize {
+        let free = |shared: &&Arc<Http2>| shared.streams.load(Ordering::Relaxed) == 0;
+        self.shelves().iter().map(|shelf| shelf.idle.len() + shelf.http2.iter().filter(free).count()).sum()
+    }
+
+    /// HTTP/1.1 connections at rest.
     #[must_use]
     pub(super) fn idle(&self) -> usize {
         self.idle.load(Ordering::Relaxed)
@@ -160,7 +169,13 @@ impl Pool {
                 Taken::Http1(connection, open)
             }
             super::connect::Opened::Http2(sender, room) => {
-                let shared = Arc::new(Http2 { sender, streams: AtomicUsize::new(0), room, _open: open });
+                let shared = Arc::new(Http2 {
+                    sender,
+                    streams: AtomicUsize::new(0),
+                    room,
+                    resting: Mutex::new(clock::now()),
+                    _open: open,
+                });
                 if let Some(shelf) = shelf {
                     shelf.http2_chosen = Some(true);
                     shelf.http2.push(Arc::clone(&shared));
@@ -180,7 +195,10 @@ impl Pool {
                     && now.saturating_duration_since(idle.since) < idle_timeout
             });
             lower(&self.idle, before - shelf.idle.len());
-            shelf.http2.retain(|shared| !shared.sender.is_closed());
+            shelf.http2.retain(|shared| {
+                let rested = shared.rested(now).is_some_and(|rested| rested >= idle_timeout);
+                !shared.sender.is_closed() && !rested
+            });
         }
     }
 
@@ -212,6 +230,12 @@ impl Shelf {
 }
 
 impl Http2 {
+    /// For how long it has had no streams; `None` while it has some.
+    fn rested(&self, now: Instant) -> Option<Duration> {
+        let since = *self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.streams.load(Ordering::Relaxed) == 0).then(|| now.saturating_duration_since(since))
+    }
+
     /// A handle to send with.
     #[must_use]
     pub fn sender(&self) -> http2::SendRequest<UploadBody> {
@@ -288,6 +312,7 @@ impl Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         if let Held::Http2(shared) = &self.held {
+            *shared.resting.lock().unwrap_or_else(PoisonError::into_inner) = clock::now();
             shared.streams.fetch_sub(1, Ordering::Relaxed);
         }
     }

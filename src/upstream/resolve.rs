@@ -1,7 +1,6 @@
 //! Names to addresses, in the background: a name that does not resolve is never fatal, and the last good answer stays.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -12,71 +11,55 @@ use crate::telemetry::events::{NameUnresolved, emit};
 /// While a name has never resolved it is tried again this often.
 const UNRESOLVED_RETRY: Duration = Duration::from_secs(1);
 
-/// Looks names up through the system's `hosts` file and name servers. It lives on the control thread: its sockets and
-/// timers belong to that runtime.
-#[derive(Debug, Default)]
-pub struct Resolver {
-    lookup: OnceLock<Option<TokioResolver>>,
+/// Looks up through the system's `hosts` file and name servers, and keeps `endpoint`'s addresses fresh, for as long as someone holds the endpoint.
+pub async fn follow(upstream: String, endpoint: std::sync::Weak<Endpoint>, refresh: Duration) {
+    let mut told = false;
+    loop {
+        let Some(endpoint) = endpoint.upgrade() else { return };
+        if endpoint.is_literal() {
+            return;
+        }
+        match resolve(endpoint.url.host(), endpoint.url.port()).await {
+            Ok(addresses) => {
+                told = false;
+                endpoint.addresses.send_if_modified(|known| {
+                    let news = !same(known, &addresses);
+                    if news {
+                        *known = addresses.into();
+                    }
+                    news
+                });
+            }
+            Err(error) if !told => {
+                told = true;
+                emit(&NameUnresolved { upstream: &upstream, host: endpoint.url.host(), error: &error });
+            }
+            Err(_) => {} // Told already; what was known stays.
+        }
+        let pause =
+            if endpoint.addresses.borrow().is_empty() { UNRESOLVED_RETRY.min(refresh) } else { refresh };
+        drop(endpoint);
+        tokio::time::sleep(pause).await;
+    }
 }
 
-impl Resolver {
-    /// Keeps `endpoint`'s addresses fresh, for as long as someone holds the endpoint.
-    pub async fn follow(
-        self: Arc<Self>,
-        upstream: String,
-        endpoint: std::sync::Weak<Endpoint>,
-        refresh: Duration,
-    ) {
-        let mut told = false;
-        loop {
-            let Some(endpoint) = endpoint.upgrade() else { return };
-            if endpoint.is_literal() {
-                return;
-            }
-            match self.resolve(endpoint.url.host(), endpoint.url.port()).await {
-                Ok(addresses) => {
-                    told = false;
-                    endpoint.addresses.send_if_modified(|known| {
-                        let news = !same(known, &addresses);
-                        if news {
-                            *known = addresses.into();
-                        }
-                        news
-                    });
-                }
-                Err(error) if !told => {
-                    told = true;
-                    emit(&NameUnresolved { upstream: &upstream, host: endpoint.url.host(), error: &error });
-                }
-                Err(_) => {} // Told already; what was known stays.
-            }
-            let pause =
-                if endpoint.addresses.borrow().is_empty() { UNRESOLVED_RETRY.min(refresh) } else { refresh };
-            drop(endpoint);
-            tokio::time::sleep(pause).await;
-        }
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    // Made anew for each look-up: so edits of /etc/resolv.conf and /etc/hosts are heeded, and nothing is cached beyond
+    // dns_refresh.
+    let lookup = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build);
+    let lookup =
+        lookup.map_err(|error| format!("the system's resolver configuration cannot be read: {error}"))?;
+    let found = lookup.lookup_ip(host).await.map_err(|error| error.to_string())?;
+    let (mut six, mut four): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
+    // The families take turns, so that one that is broken costs one step and not all (RFC 8305 section 4).
+    let mut addresses = Vec::with_capacity(six.len() + four.len());
+    six.reverse();
+    four.reverse();
+    while !six.is_empty() || !four.is_empty() {
+        addresses
+            .extend(six.pop().into_iter().chain(four.pop()).map(|address| SocketAddr::new(address, port)));
     }
-
-    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-        let lookup = self.lookup.get_or_init(|| {
-            TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build).ok()
-        });
-        let Some(lookup) = lookup else {
-            return Err("the system's resolver configuration (/etc/resolv.conf) cannot be read".to_owned());
-        };
-        let found = lookup.lookup_ip(host).await.map_err(|error| error.to_string())?;
-        let (mut six, mut four): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
-        // The families take turns, so that one that is broken costs one step and not all (RFC 8305 section 4).
-        let mut addresses = Vec::with_capacity(six.len() + four.len());
-        six.reverse();
-        four.reverse();
-        while !six.is_empty() || !four.is_empty() {
-            addresses.extend(
-                six.pop().into_iter().chain(four.pop()).map(|address| SocketAddr::new(address, port)),
-            );
-        }
-        if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
-    }
+    if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
 }
 
 fn same(known: &[SocketAddr], found: &[SocketAddr]) -> bool {

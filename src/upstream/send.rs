@@ -34,6 +34,8 @@ pub struct Outgoing {
     /// Path and query behind the endpoint's base path; begins with a slash.
     pub target: PathAndQuery,
     pub headers: HeaderMap,
+    /// How long a connection may take to open.
+    pub connect: Duration,
     pub body: UploadBody,
     /// It may be sent again if the connection proves to be stale.
     pub repeatable: bool,
@@ -56,6 +58,8 @@ struct Wanted {
     fresh: bool,
     /// Surely not a stale one.
     careful: bool,
+    /// Opened within this time.
+    connect: Duration,
 }
 
 /// A response whose head has come.
@@ -90,7 +94,7 @@ impl Upstream {
                     worker,
                     at,
                     endpoint,
-                    Wanted { speak, fresh, careful: !outgoing.repeatable },
+                    Wanted { speak, fresh, careful: !outgoing.repeatable, connect: outgoing.connect },
                     deadline,
                 )
                 .await
@@ -128,7 +132,7 @@ impl Upstream {
         wanted: Wanted,
         deadline: Instant,
     ) -> Result<(Loan, bool), Fault> {
-        let Wanted { speak, fresh, careful } = wanted;
+        let Wanted { speak, fresh, careful, connect } = wanted;
         let Some(pool) = self.pool(worker) else {
             return Err(Fault::never_sent(Reason::Connect, "no such worker"));
         };
@@ -140,7 +144,7 @@ impl Upstream {
         {
             return Ok((Loan::new(self, worker, at, taken, busy), true));
         }
-        let connect_deadline = Instant::from_std(clock::now()) + self.settings().timeout.connect;
+        let connect_deadline = Instant::from_std(clock::now()) + connect;
         let opening = self.open(pool, at, endpoint, speak, deadline.min(connect_deadline));
         let (taken, reused) = match opening.await {
             Err(fault) if Instant::from_std(clock::now()) >= deadline => {
@@ -232,6 +236,12 @@ fn sane(response: &Response<Incoming>, upgrade: bool) -> Result<(), Fault> {
     let headers = response.headers();
     let nonsense = if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
         "both Content-Length and Transfer-Encoding in the response"
+    } else if headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        "a transfer coding other than chunked in the response"
     } else if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade {
         "101 without having been asked"
     } else {
@@ -251,7 +261,9 @@ fn http1_request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Uplo
     *request.method_mut() = outgoing.method;
     *request.uri_mut() = Uri::from(target);
     *request.headers_mut() = outgoing.headers;
-    request.headers_mut().insert(HOST, endpoint.host_header.clone());
+    if !request.headers().contains_key(HOST) {
+        request.headers_mut().insert(HOST, endpoint.host_header.clone()); // Unless headers.set names another.
+    }
     if outgoing.split_cookies {
         join_cookies(request.headers_mut());
     }

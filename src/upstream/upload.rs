@@ -19,6 +19,12 @@ use crate::policy::blame::ClientFault;
 /// not wait for ever).
 const EXPECT_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Pieces below this are copied when they are retained.
+const COPIED_BELOW: usize = 4096;
+
+/// What a retained piece costs beside its bytes.
+const PIECE_COST: u64 = 64;
+
 /// What bounds a body.
 #[derive(Debug)]
 pub struct Bounds {
@@ -46,6 +52,8 @@ struct State {
     received: u64,
     ended: bool,
     retained: Vec<Bytes>,
+    /// How many of the pieces the running attempt has read.
+    read: usize,
     trailers: Option<HeaderMap>,
     retaining: Retaining,
     fault: Option<ClientFault>,
@@ -58,8 +66,12 @@ enum Retaining {
     Yes(Lease),
     /// It was too large, or memory too short: something is gone.
     Overflowed,
-    /// No further attempt will be made.
-    Committed,
+    /// No further attempt will be made: what is retained goes once the running one has read it.
+    Committed {
+        _lease: Lease,
+    },
+    /// And it has.
+    Released,
 }
 
 /// `Expect: 100-continue`: the body waits for the upstream's word.
@@ -82,6 +94,7 @@ impl Upload {
             received: 0,
             ended: false,
             retained: Vec::new(),
+            read: 0,
             trailers: None,
             retaining: if oversize { Retaining::Overflowed } else { Retaining::Yes(lease) },
             fault: None,
@@ -93,6 +106,7 @@ impl Upload {
     /// The body for one attempt.
     #[must_use]
     pub fn attempt(&self) -> UploadBody {
+        self.state().read = 0;
         UploadBody { upload: Some(self.clone()), position: 0, trailers_sent: false }
     }
 
@@ -112,9 +126,11 @@ impl Upload {
     /// No further attempt will be made: what is retained may go as soon as the running one has read it.
     pub fn commit(&self) {
         let mut state = self.state();
-        if let Retaining::Yes(_) = state.retaining {
-            state.retaining = Retaining::Committed;
-        }
+        state.retaining = match std::mem::replace(&mut state.retaining, Retaining::Released) {
+            Retaining::Yes(lease) => Retaining::Committed { _lease: lease },
+            other => other,
+        };
+        state.release();
     }
 
     /// Why the client's side failed, if it did.
@@ -145,6 +161,16 @@ impl Upload {
 }
 
 impl State {
+    /// Lets go of what is retained, if no further attempt will be made and the running one has read it.
+    fn release(&mut self) -> bool {
+        let free = matches!(self.retaining, Retaining::Committed { .. }) && self.read >= self.retained.len();
+        if free {
+            self.retaining = Retaining::Released;
+            self.retained = Vec::new();
+        }
+        free
+    }
+
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(gate) = &mut self.gate {
             let timer = gate.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(EXPECT_PATIENCE)));
@@ -196,8 +222,10 @@ impl State {
 
     fn retain(&mut self, data: Bytes) {
         let Retaining::Yes(lease) = &mut self.retaining else { return };
-        if self.received <= self.bounds.retain_max && lease.grow(data.len() as u64) {
-            self.retained.push(data);
+        if self.received <= self.bounds.retain_max && lease.grow(data.len() as u64 + PIECE_COST) {
+            // A small piece is copied: as it came it holds the whole buffer that it was read into.
+            self.retained.push(if data.len() < COPIED_BELOW { Bytes::copy_from_slice(&data) } else { data });
+            self.read = self.retained.len();
         } else {
             self.retaining = Retaining::Overflowed;
             self.retained = Vec::new();
@@ -206,7 +234,9 @@ impl State {
 }
 
 fn body_fault(error: &hyper::Error) -> ClientFault {
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let ended = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof);
+    if ended || error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         return ClientFault::Gone;
     }
     ClientFault::Bad("the request body's framing is malformed, or the body was broken off")
@@ -246,16 +276,17 @@ impl http_body::Body for UploadBody {
         let Some(upload) = &this.upload else { return Poll::Ready(None) };
         let mut state = upload.state();
         if let Some(piece) = state.retained.get(this.position) {
+            let piece = piece.clone();
             this.position += 1;
-            return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
+            state.read = this.position;
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if state.ended {
             let trailers =
                 state.trailers.clone().filter(|_| !std::mem::replace(&mut this.trailers_sent, true));
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        if let Retaining::Committed = state.retaining {
-            state.retained = Vec::new();
+        if state.release() {
             this.position = 0;
         }
         let frame = ready!(state.poll_source(cx));
