@@ -125,3 +125,32 @@ fn an_idle_connection_is_let_go_in_time() {
     fender.get("/");
     wait.recv_timeout(PATIENCE).expect("the idle connection is closed");
 }
+
+#[test]
+fn a_key_that_does_not_go_up_protects_nothing() {
+    for (lines, header) in [
+        ("headers.remove = [\"idempotency-key\"]", "idempotency-key: k-1\r\n"),
+        ("", "connection: idempotency-key\r\nidempotency-key: k-1\r\n"),
+    ] {
+        let upstream = stale_once();
+        let fender = Setup::new(upstream.as_api(lines)).server("workers = 1").start();
+        fender.get("/first");
+        fender.post("/second", header, b"x").is_problem(502, "reset");
+        assert_eq!(upstream.requests().len(), 2, "{lines}");
+    }
+}
+
+#[test]
+fn a_connection_serves_again_after_trailers() {
+    let upstream = Upstream::scripted(|connection| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\ntrailer: x-end\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-end: 1\r\n\r\n");
+        }
+    });
+    let fender = one_worker(&upstream);
+    let mut client = fender.client();
+    for _ in 0..5 {
+        assert_eq!(client.request("GET", "/", "te: trailers\r\n", b"").text(), "ok");
+    }
+    assert_eq!(upstream.connections(), 1);
+}

@@ -55,7 +55,7 @@ fn what_clients_leave_behind_is_let_go() {
     let mut client = fender.client();
     client.send(format!("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: {BODY}\r\n\r\n"));
     client.send([b'x'; 1024]);
-    eventually("it is kept", || kept(&fender) == 1024.0);
+    eventually("it is kept", || kept(&fender) >= 1024.0);
     drop(client);
     eventually("it is let go", || kept(&fender) == 0.0);
 }

@@ -130,3 +130,37 @@ fn an_upgraded_connection_outlives_every_timeout_of_a_request() {
         assert_eq!(client.exactly(1).unwrap(), b"x");
     }
 }
+
+#[test]
+fn a_routes_connect_timeout_beats_its_upstreams() {
+    // Nothing answers there: a backlog of one that is full.
+    let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&full, 0).unwrap();
+    let address = full.local_addr().unwrap();
+    let _first = std::net::TcpStream::connect(address).unwrap();
+    let fender = Fender::start(format!(
+        "[upstream.api]\nurl = \"http://{address}\"\ntimeout.connect = \"8s\"\n\
+         [[route]]\npath = \"/\"\nupstream = \"api\"\ntimeout.connect = \"300ms\""
+    ));
+    let begun = Instant::now();
+    fender.get("/").is_problem(502, "connect");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_stream_limit_holds_for_a_reader_that_is_slower_than_its_upstream() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        while connection.send(format!("10000\r\n{}\r\n", "x".repeat(0x10000))) {}
+    });
+    let fender = Fender::start(upstream.as_api("timeout.stream = \"1s\""));
+    let mut client = fender.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(client.head().unwrap().status(), 200);
+    let begun = Instant::now();
+    while client.chunk().is_some_and(|chunk| !chunk.is_empty()) {
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(begun.elapsed() < Duration::from_secs(20), "it goes on and on");
+    }
+}
