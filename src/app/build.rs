@@ -19,6 +19,7 @@ pub fn table(
     workers: usize,
     previous: Option<&Table>,
 ) -> Result<Table, String> {
+    let mut renewals = Vec::new();
     let mut upstreams = Vec::with_capacity(config.upstream.len());
     for (name, settings) in &config.upstream {
         let kept = previous.and_then(|table| {
@@ -29,7 +30,9 @@ pub fn table(
         });
         upstreams.push(match kept {
             Some(upstream) => {
-                upstream.renew_certificates().map_err(|error| format!("upstream.{name}.tls: {error}"))?;
+                let read = upstream.read_certificates();
+                let read = read.map_err(|error| format!("upstream.{name}.tls: {error}"))?;
+                renewals.extend(read.map(|certificates| (Arc::clone(upstream), certificates)));
                 Arc::clone(upstream)
             }
             None => {
@@ -48,6 +51,10 @@ pub fn table(
             Plan::new(route.clone(), Arc::clone(upstream), figures)
                 .map_err(|error| format!("route {:?}: {error}", route.name))?,
         );
+    }
+    // Nothing fails from here on.
+    for (upstream, certificates) in renewals {
+        upstream.renew(certificates);
     }
     Ok(Table::new(plans, upstreams, metrics.route("", ""), config.access_log.enabled))
 }

@@ -184,6 +184,28 @@ impl Drop for Finish {
     }
 }
 
+/// The access log's line of what was refused before it was routed.
+pub(super) fn log_refused(id: &RequestId, reason: Reason, status: u16, method: &str, path: &str) {
+    access::write(&AccessLine {
+        message: "request",
+        at_ms: clock::unix_ms(),
+        request_id: id.as_str(),
+        upstream: "",
+        route: "",
+        method,
+        path,
+        status,
+        source: Source::Fender.as_str(),
+        reason: Some(reason.as_str()),
+        end: "complete",
+        error: None,
+        duration_ms: 0.0,
+        request_bytes: 0,
+        response_bytes: 0,
+        attempts: &[],
+    });
+}
+
 /// With microseconds behind the point.
 #[must_use]
 pub fn milliseconds(span: Duration) -> f64 {

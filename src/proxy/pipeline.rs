@@ -15,7 +15,7 @@ use super::exchange::Exchange;
 use super::failure::Failure;
 use super::finish::{Finish, Record, milliseconds};
 use super::id::RequestId;
-use super::{patience, respond, target};
+use super::{finish, patience, respond, target};
 use crate::clock;
 use crate::config;
 use crate::drain::{Drain, Phase};
@@ -47,6 +47,8 @@ impl Proxy {
     pub async fn handle(&self, request: Request<Incoming>, client: &Client) -> Response<Body> {
         let id = RequestId::new();
         let asked_to_switch = request.headers().contains_key(UPGRADE);
+        let logged = self.table.load().access_log();
+        let asked = logged.then(|| (request.method().to_string(), request.uri().path().to_owned()));
         let mut answer = match self.open(id.clone(), request, client) {
             Ok(mut exchange) => {
                 let delivered = self.deliver(&mut exchange).await;
@@ -56,7 +58,7 @@ impl Proxy {
                     Err(failure) => respond::failed(exchange, &failure),
                 }
             }
-            Err(failure) => self.refuse(&id, &failure),
+            Err(failure) => self.refuse_noted(&id, &failure, asked),
         };
         self.finish_head(&mut answer, client, asked_to_switch);
         answer
@@ -65,7 +67,21 @@ impl Proxy {
     /// Answers what never became a request: a refused head, or one connection too many.
     #[must_use]
     pub fn refuse(&self, id: &RequestId, failure: &Failure) -> Response<Body> {
+        let asked = self.table.load().access_log().then(Default::default);
+        self.refuse_noted(id, failure, asked)
+    }
+
+    /// `asked`: method and path for the access log, if there is one and a request.
+    fn refuse_noted(
+        &self,
+        id: &RequestId,
+        failure: &Failure,
+        asked: Option<(String, String)>,
+    ) -> Response<Body> {
         let answer = respond::refused(id, failure, None);
+        if let Some((method, path)) = asked {
+            finish::log_refused(id, failure.reason(), answer.status().as_u16(), &method, &path);
+        }
         self.table.load().unrouted().answered(answer.status().as_u16(), Source::Fender, Duration::ZERO);
         answer
     }

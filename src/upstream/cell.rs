@@ -58,20 +58,25 @@ impl Upstream {
             tls: ArcSwapOption::empty(),
             metrics,
         };
-        upstream.renew_certificates()?;
+        if let Some(certificates) = upstream.read_certificates()? {
+            upstream.renew(certificates);
+        }
         Ok(upstream)
     }
 
-    /// Reads the files of its own that `tls` names, for the connections to come.
+    /// Reads the files of its own that `tls` names; `None` if it names none. Nothing changes until [`Upstream::renew`].
     ///
     /// # Errors
-    /// A text that names the file that cannot be used. What was read before stays in force.
-    pub fn renew_certificates(&self) -> Result<(), String> {
+    /// A text that names the file that cannot be used.
+    pub fn read_certificates(&self) -> Result<Option<tls::Client>, String> {
         let tls = &self.settings.tls;
-        if tls.ca_file.is_some() || tls.client_cert_file.is_some() || tls.server_name.is_some() {
-            self.tls.store(Some(Arc::new(tls::Client::new(tls)?)));
-        }
-        Ok(())
+        let own = tls.ca_file.is_some() || tls.client_cert_file.is_some() || tls.server_name.is_some();
+        own.then(|| tls::Client::new(tls)).transpose()
+    }
+
+    /// Puts certificates in force for the connections to come.
+    pub fn renew(&self, certificates: tls::Client) {
+        self.tls.store(Some(Arc::new(certificates)));
     }
 
     /// The name that the config gives it.

@@ -183,3 +183,17 @@ fn each_request_is_one_line_of_the_access_log_where_asked_for() {
     let line = fender.logged_where("the line of the request", |line| line.to_string().contains(&id));
     assert!(line.to_string().contains("200"), "{line}");
 }
+
+#[test]
+fn what_is_refused_is_a_line_of_the_access_log_too() {
+    let fender = Fender::start(
+        "[upstream.api]\nurl = \"http://127.0.0.1:1\"\nroute = \"/api\"\n[access_log]\nenabled = true",
+    );
+    for (request, reason) in
+        [("GET /none HTTP/1.1\r\nhost: a\r\n\r\n", "no_route"), ("GET / HTTP/1.1\n\n", "bad_request")]
+    {
+        let id = fender.raw(request).0.field("fender-request-id");
+        let line = fender.logged_where("the line of the request", |line| line.to_string().contains(&id));
+        assert_eq!(line["reason"], reason);
+    }
+}

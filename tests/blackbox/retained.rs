@@ -32,7 +32,8 @@ fn bodies_beyond_the_memory_for_them_pass_unretained() {
             client.send(format!("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: {BODY}\r\n\r\n"));
             client.send([b'x'; BODY - 1]);
         }
-        eventually("something is kept", || kept(&fender) > 0.0);
+        let begun = || fender.metric("fender_in_flight", &[("upstream", "api")]) == 8.0;
+        eventually("all have begun and something is kept", || begun() && kept(&fender) > 0.0);
         for client in &mut clients {
             client.send("x");
             assert_eq!(client.response("PUT").status(), 200);
@@ -40,10 +41,11 @@ fn bodies_beyond_the_memory_for_them_pass_unretained() {
         done.store(true, Ordering::SeqCst);
         watching.join().unwrap()
     });
-    assert!(most > 0.0 && most <= LIMIT, "{most} bytes were kept");
+    assert!(most <= LIMIT, "{most} bytes were kept");
     eventually("all is let go", || kept(&fender) == 0.0);
     let unretained = fender.metric("fender_bodies_unretained_total", &[("upstream", "api")]);
-    assert!((6.0..=8.0).contains(&unretained), "{unretained} were not kept");
+    // How many depends on how many had ended when the last of them were read.
+    assert!((1.0..=8.0).contains(&unretained), "{unretained} were not kept");
     let whole = upstream.whole();
     assert!(whole.len() == 8 && whole.iter().all(|received| received.body.bytes.len() == BODY));
 }

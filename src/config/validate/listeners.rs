@@ -21,7 +21,10 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
         check.wrong(&steps!["server", "max_header_bytes"], "must be from 8KiB to 16MiB", "");
     }
     for (key, value) in [("drain_quiet", server.drain_quiet), ("drain_min", server.drain_min)] {
-        if value > server.drain_timeout && check.both_written(&at, key, "drain_timeout") {
+        // The least time is 0 until someone writes it; the quiet time gives way to a shorter timeout by itself.
+        if value > server.drain_timeout
+            && (key == "drain_min" || check.both_written(&at, key, "drain_timeout"))
+        {
             check.contradiction(
                 &below(&at, key),
                 &below(&at, "drain_timeout"),
