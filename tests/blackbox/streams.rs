@@ -239,3 +239,43 @@ fn an_upload_that_is_cut_never_arrives_whole() {
     let whole: Vec<_> = upstream.whole().into_iter().map(|received| received.head.line).collect();
     assert_eq!(whole, ["GET / HTTP/1.1"]);
 }
+
+/// Answers without end.
+fn endless() -> Upstream {
+    Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        while connection.send(format!("10000\r\n{}\r\n", "x".repeat(0x10000))) {}
+    })
+}
+
+#[test]
+fn a_client_over_http2_that_takes_nothing_is_let_go() {
+    let upstream = endless();
+    let fender = Fender::start(upstream.as_api("timeout.idle = \"1s\""));
+    let mut client = H2Client::connect(fender.server());
+    let unread = client.unread("/");
+    assert_eq!(unread.status(), 200);
+    crate::support::eventually("it is let go", || {
+        fender.metric("fender_in_flight", &[("upstream", "api")]) == 0.0
+    });
+    drop(unread);
+}
+
+#[test]
+fn what_one_client_does_not_read_holds_up_no_other() {
+    let service = Service::start(Protocol::Http2);
+    let fender = crate::support::Setup::new(format!(
+        "[upstream.api]\nurl = \"{}\"\nroute = \"/\"\nhttp = \"2\"",
+        service.url()
+    ))
+    .server("workers = 1")
+    .start();
+    let mut clients: Vec<_> = (0..6).map(|_| H2Client::connect(fender.server())).collect();
+    let unread: Vec<_> = clients.iter_mut().map(|client| client.unread("/bytes/50000000")).collect();
+    assert!(unread.iter().all(|answer| answer.status() == 200));
+    for _ in 0..4 {
+        let answer = fender.get("/small");
+        assert_eq!((answer.status(), answer.end), (200, End::Clean));
+    }
+}

@@ -97,6 +97,13 @@ impl H2Client {
         }
     }
 
+    /// The head of an answer whose body is not read for as long as this is kept.
+    pub(crate) fn unread(&mut self, path: &str) -> Response<Incoming> {
+        let request = request("GET", path).body(Full::new(Bytes::new()).boxed_unsync()).unwrap();
+        let sending = self.sender.send_request(request);
+        self.runtime.block_on(sending).expect("an answer comes")
+    }
+
     /// Starts a request and gives up on it once its head is there.
     pub(crate) fn start_and_drop(&mut self, path: &str) {
         let request = request("GET", path).body(Full::new(Bytes::new()).boxed_unsync()).unwrap();
@@ -128,7 +135,10 @@ fn runtime() -> Runtime {
 async fn handshake(
     io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 ) -> http2::SendRequest<Sent> {
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2 is spoken");
+    // The windows that HTTP/2 begins with: who does not read is sent no more than that.
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
+    let (sender, connection) = builder.handshake(io).await.expect("HTTP/2 is spoken");
     tokio::spawn(connection);
     sender
 }
