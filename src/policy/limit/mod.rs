@@ -1,5 +1,8 @@
 //! How much at once, and how much a second.
 
+mod aimd;
+mod gcra;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -7,6 +10,9 @@ use serde::Deserialize;
 
 use super::key::Key;
 use crate::units::{AtLeastOne, Time, TimeOrZero};
+
+pub use aimd::Aimd;
+pub use gcra::{BUCKETS, Limits, Refused, Slot};
 
 /// What the config says about the bulkhead; a permit is held to the last byte or the end of an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

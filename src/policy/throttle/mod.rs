@@ -1,5 +1,8 @@
 //! What the upstream itself says about waiting.
 
+mod pause;
+mod pauses;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -7,6 +10,9 @@ use serde::Deserialize;
 
 use super::key::Key;
 use crate::units::{Time, TimeOrZero};
+
+pub use pause::{Gate, PROBE_LOST, Pause, ProbeEnd, ProbePermit};
+pub use pauses::{Pauses, SCOPES};
 
 /// What the config says about told waits.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

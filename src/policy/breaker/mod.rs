@@ -1,5 +1,10 @@
 //! When an upstream is left alone for a while.
 
+mod machine;
+mod phase;
+mod rules;
+mod words;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -9,6 +14,9 @@ use serde::Deserialize;
 use super::key::Key;
 use super::trigger::Trigger;
 use crate::units::{AtLeastOne, Share, Time, TimeOrOff};
+
+pub use machine::Breaker;
+pub use words::{Asked, Ended, Figures, Permit, Refused, State, Transition, Why};
 
 /// What the config says about the breaker.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
