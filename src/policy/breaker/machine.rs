@@ -6,7 +6,7 @@ use super::Settings;
 use super::phase::{Phase, Probes};
 use super::rules::{GUESS, is_slow, open_for, ramp_refuses, trips};
 use super::words::{Asked, Ended, Figures, Kind, Permit, Refused, State, Transition, Why};
-use crate::policy::window::Window;
+use crate::policy::window::{Tally, Window};
 
 /// Decides whether an upstream is called, from how the calls before ended.
 ///
@@ -77,12 +77,16 @@ impl Breaker {
         self.tick(now, dice)
     }
 
-    /// What time alone decides: an open time that is over, a probe that is lost.
+    /// What is due: an open time that is over, a probe that is lost, probes that are enough.
     pub fn tick(&mut self, now: Instant, dice: f64) -> Option<Transition> {
         match &self.phase {
             Phase::Open { until } if *until <= now => Some(self.half_open(Why::OpenEnded, now)),
             Phase::HalfOpen(probes) if probes.patience(&self.settings, now) == Some(Duration::ZERO) => {
                 Some(self.open(Why::ProbeLost, None, now, dice))
+            }
+            Phase::HalfOpen(probes) if probes.all_ended(&self.settings) => {
+                let ended = probes.ended;
+                Some(self.conclude(ended, now, dice))
             }
             _ => None,
         }
@@ -210,16 +214,18 @@ impl Breaker {
         probes.back(began);
         let Ended::Success { slow } = ended else { return None };
         probes.ended = probes.ended.and(false, slow);
-        if !probes.all_ended(&self.settings) {
-            return None;
-        }
-        if is_slow(&self.settings, probes.ended) {
-            return Some(self.open(Why::SlowRate, None, now, dice));
+        None // all of them: `tick` concludes
+    }
+
+    /// All probes ended, and none failed.
+    fn conclude(&mut self, ended: Tally, now: Instant, dice: f64) -> Transition {
+        if is_slow(&self.settings, ended) {
+            return self.open(Why::SlowRate, None, now, dice);
         }
         let transition = self.turn(Phase::Closed { recovered: Some(now) }, Why::ProbesSucceeded, None, now);
         self.window.clear();
         self.consecutive = 0;
-        Some(transition)
+        transition
     }
 
     fn half_open(&mut self, why: Why, now: Instant) -> Transition {
