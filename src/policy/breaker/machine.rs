@@ -214,7 +214,7 @@ impl Breaker {
         probes.back(began);
         let Ended::Success { slow } = ended else { return None };
         probes.ended = probes.ended.and(false, slow);
-        None // all of them: `tick` concludes
+        None // `tick` concludes, once all have ended.
     }
 
     /// All probes ended, and none failed.
