@@ -70,13 +70,15 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     let jitter =
         prop_oneof![Just(Jitter::None), Just(Jitter::Full), Just(Jitter::Equal), Just(Jitter::Decorrelated)];
     let times = (1..=u64::MAX, 1..=u64::MAX, proptest::collection::vec(1..=u64::MAX, 1..5));
-    (growth, jitter, times, 0.001..1e9_f64).prop_map(|(strategy, jitter, (base, max, schedule), factor)| Settings {
-        strategy,
-        jitter,
-        base: millis(base),
-        max: millis(max),
-        factor,
-        schedule: schedule.into_iter().map(millis).collect(),
+    (growth, jitter, times, 0.001..1e9_f64).prop_map(|(strategy, jitter, (base, max, schedule), factor)| {
+        Settings {
+            strategy,
+            jitter,
+            base: millis(base),
+            max: millis(max),
+            factor,
+            schedule: schedule.into_iter().map(millis).collect(),
+        }
     })
 }
 
@@ -92,7 +94,8 @@ proptest! {
         let wait = settings.wait(retry, previous, dice);
         let plain = Settings { jitter: Jitter::None, ..settings.clone() }.wait(retry, previous, dice);
         let listed = settings.schedule.iter().max().copied().unwrap_or_default();
-        prop_assert!(plain <= if settings.strategy == Growth::Schedule { listed } else { settings.max });
+        let most = if settings.strategy == Growth::Schedule { listed } else { settings.max };
+        prop_assert!(plain <= most);
         // A double holds fifteen digits of a wait of centuries.
         let dust = plain / 1_000_000_000 + Duration::from_nanos(2);
         match settings.jitter {

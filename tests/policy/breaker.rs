@@ -243,7 +243,7 @@ fn a_health_check_opens_and_wakes_it() {
     play(&settings(), "up still closed");
     play(&settings(), "down +10s probe:a why=open_ended down why=health_down for=20s a=ok still open");
     play(&settings(), "down up probe ok probe ok probe ok closed up still");
-    play(&settings(), "force-close down still forced_closed force-open up still forced_open");
+    play(&settings(), "force-close forced_closed down still force-open forced_open up still");
 }
 
 #[test]

@@ -27,7 +27,11 @@ fn a_ratio_pays_for_exactly_its_share() {
             let now = Instant::now();
             let mut budget = Budget::new(&of(ratio, 0.0), now);
             (0..requests).for_each(|_| budget.paid(now));
-            assert_eq!(taken(&mut budget, now), u64::from(hundredths) * requests / 100, "{ratio} of {requests}");
+            assert_eq!(
+                taken(&mut budget, now),
+                u64::from(hundredths) * requests / 100,
+                "{ratio} of {requests}"
+            );
         }
     }
 }
@@ -108,7 +112,9 @@ fn a_reload_keeps_what_was_counted() {
 #[test]
 fn far_ends_are_no_trouble() {
     let now = Instant::now() + secs(86_400);
-    for settings in [of(1.0, f64::MAX), of(f64::MIN_POSITIVE, 0.0), Settings { window: Duration::MAX, ..of(1.0, 1.0) }] {
+    for settings in
+        [of(1.0, f64::MAX), of(f64::MIN_POSITIVE, 0.0), Settings { window: Duration::MAX, ..of(1.0, 1.0) }]
+    {
         let mut budget = Budget::new(&settings, now);
         budget.paid(now);
         budget.paid(now - secs(3600));

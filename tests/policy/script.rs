@@ -13,7 +13,7 @@
 //! | `closed` `open` … | the state now |
 //! | `why=slow_rate` | the last transition's reason |
 //! | `for=10s` | the last transition's open time |
-//! | `still` | no transition since the last `why` or `still` |
+//! | `still` | no transition since the last state, `why` or `still` |
 //! | any of these with `*3` | three times |
 
 use std::collections::HashMap;
@@ -68,6 +68,7 @@ impl Life {
             return self.tell(permit, ended);
         }
         if let Some(state) = State::ALL.iter().find(|state| state.as_str() == word) {
+            self.unseen = 0;
             return assert_eq!(self.breaker.state(), *state, "{place}");
         }
         let (now, dice) = (self.now, self.dice);
