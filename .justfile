@@ -17,7 +17,7 @@ test:
 deny:
     cargo deny check bans licenses sources
 
-# The proxy against direct and against a plain forwarder, in one run; fails beyond the limits.
+# The proxy against direct and against plain forwarders, in one run; fails beyond the limits.
 bench *ARGS:
     cargo bench --locked --bench proxy -- --check {{ARGS}}
 

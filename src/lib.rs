@@ -3,7 +3,9 @@
 //! # The data path
 //!
 //! ```text
-//! client -> inbound -> proxy: route =[ deadline > attempt timeout ]=> upstream -> service
+//! client -> inbound -> proxy: route =[ deadline > retry > budget > admission > attempt timeout ]=> upstream -> service
+//!                                |                                (pause, rate limits, seat, breaker)
+//!                      fallback <+
 //!
 //!      config -> app builds all      telemetry <- everyone      admin -> snapshots, commands
 //! ```
@@ -17,7 +19,8 @@
 //!
 //! *request*: what the client sent. *attempt*: one send of it to an upstream. *upstream*: a named external service with its
 //! policies. *endpoint*: one of its URLs. *route*: which requests go where. *plan*: all that applies to a route's requests.
-//! *exchange*: one request in flight. *outcome*: the classified end of an attempt. *verdict*: what a failed attempt did
+//! *exchange*: one request in flight. *leg*: its attempts at one upstream. *admission*: the proof that an attempt may be sent.
+//! *seat*: a place in the bulkhead. *pause*: traffic held back at the upstream's word. *outcome*: the classified end of an attempt. *verdict*: what a failed attempt did
 //! upstream. *reason*: why Fender answered itself. *cut*: a response that ends before its end, visibly.
 //!
 //! # Invariants

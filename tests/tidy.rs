@@ -15,7 +15,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("upstream", &["policy", "dialect", "config", "telemetry"]),
     ("deadletter", &["policy", "dialect", "config", "telemetry"]),
     ("replay", &["proxy", "deadletter"]),
-    ("admin", &["route", "upstream", "deadletter", "replay", "telemetry", "config"]),
+    ("admin", &["route", "upstream", "policy", "deadletter", "replay", "telemetry", "config"]),
     ("telemetry", &["policy"]),
     ("config", &["policy", "dialect"]),
     ("simulate", &["policy", "config"]),

@@ -1,6 +1,7 @@
-//! The two ends of the comparison: an upstream that costs little, and the plain forwarder.
+//! What Fender is compared with: an upstream that costs little, and two forwarders over hyper-util's client.
 //!
-//! Both are one current-thread runtime per core, each with a listener of its own (SO_REUSEPORT).
+//! The upstream and the lean forwarder are one current-thread runtime per core, each with a listener of its own
+//! (SO_REUSEPORT); the plain forwarder is what anyone writes first, on tokio's multi-thread runtime.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,26 +37,45 @@ pub(crate) fn upstream(listen: SocketAddr) {
     });
 }
 
-/// No resilience, no headers of its own: what the field's crates cost by themselves.
-pub(crate) fn forwarder(listen: SocketAddr, upstream: SocketAddr) {
-    on_each_core(listen, move || {
-        let mut connector = hyper_util::client::legacy::connect::HttpConnector::new();
-        connector.set_nodelay(true);
-        let client: Client<_, Incoming> =
-            Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        move |stream| {
-            let client = client.clone();
-            async move {
-                let forward = service_fn(move |mut request: Request<Incoming>| {
-                    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-                    let target: Uri = format!("http://{upstream}{path}").parse().expect("a path makes a URL");
-                    *request.uri_mut() = target;
-                    client.request(request)
-                });
-                http1::Builder::new().serve_connection(TokioIo::new(stream), forward).await.ok();
+/// No resilience, no headers of its own, on tokio's usual runtime: what the field's crates cost by themselves.
+pub(crate) fn plain(listen: SocketAddr, upstream: SocketAddr) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let listener = TcpListener::bind(listen).await.expect("the port is free");
+        let client = client();
+        loop {
+            if let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).expect("a TCP socket");
+                tokio::spawn(forward(stream, client.clone(), upstream));
             }
         }
     });
+}
+
+/// The same with a runtime and a client of its own for each core.
+pub(crate) fn lean(listen: SocketAddr, upstream: SocketAddr) {
+    on_each_core(listen, move || {
+        let client = client();
+        move |stream| forward(stream, client.clone(), upstream)
+    });
+}
+
+type Plain = Client<HttpConnector, Incoming>;
+
+fn client() -> Plain {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
+}
+
+async fn forward(stream: TcpStream, client: Plain, upstream: SocketAddr) {
+    let forward = service_fn(move |mut request: Request<Incoming>| {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let target: Uri = format!("http://{upstream}{path}").parse().expect("a path makes a URL");
+        *request.uri_mut() = target;
+        client.request(request)
+    });
+    http1::Builder::new().serve_connection(TokioIo::new(stream), forward).await.ok();
 }
 
 fn on_each_core<Serve, Served>(listen: SocketAddr, build: impl Fn() -> Serve + Clone + Send + 'static)

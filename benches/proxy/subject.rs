@@ -20,9 +20,10 @@ impl Subject {
         Self::start(itself(&["upstream", &address.to_string()]), address, None)
     }
 
-    pub(crate) fn forwarder(upstream: &Self) -> Self {
+    /// `role`: plain or lean.
+    pub(crate) fn forwarder(role: &str, upstream: &Self) -> Self {
         let address = free();
-        let arguments = ["forwarder", &address.to_string(), &upstream.address.to_string()];
+        let arguments = [role, &address.to_string(), &upstream.address.to_string()];
         Self::start(itself(&arguments), address, None)
     }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::state::Admin;
 use crate::clock;
+use crate::policy::degradation::Level;
 
 /// Prometheus's text format.
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -51,17 +52,86 @@ struct Summary {
     at: String,
 }
 
-/// All at a glance, without any secret. No breaker and no health check is built yet by which an upstream could be sick, and
-/// no store by which letters could pend.
+/// All at a glance, without any secret. There is no store yet in which letters could pend.
 pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Response {
     let table = admin.table.load();
-    let upstreams = table.upstreams().iter().map(|upstream| (upstream.name().to_owned(), "healthy"));
+    let level = admin.degradation.level();
+    let upstreams = table.upstreams().iter().map(|upstream| {
+        (upstream.name().to_owned(), if upstream.policies().sick() { "unhealthy" } else { "healthy" })
+    });
     let summary = Summary {
-        status: if admin.alive() { "healthy" } else { "unhealthy" },
-        level: "normal",
+        status: match level {
+            _ if !admin.alive() => "unhealthy",
+            Level::Normal => "healthy",
+            Level::Critical => "unhealthy",
+            Level::Minor | Level::Moderate | Level::Severe => "degraded",
+        },
+        level: level.as_str(),
         pending_letters: 0,
         upstreams: upstreams.collect(),
         at: clock::rfc3339(clock::unix_ms()),
     };
-    ([(CACHE_CONTROL, "no-store")], Json(summary)).into_response()
+    told(summary)
+}
+
+#[derive(Debug, Serialize)]
+struct Breaker {
+    upstream: String,
+    /// "" for the upstream's own.
+    route: String,
+    state: &'static str,
+    calls: u32,
+    failures: u32,
+    slow: u32,
+    failure_rate: f64,
+    consecutive_failures: u32,
+    /// Until it lets a probe through.
+    retry_in_ms: Option<u64>,
+}
+
+/// Each breaker's state and figures.
+pub(super) async fn breakers(State(admin): State<Arc<Admin>>) -> Response {
+    let now = clock::now();
+    let table = admin.table.load();
+    let breakers = table.upstreams().iter().flat_map(|upstream| {
+        upstream.policies().breakers().into_iter().map(|cell| {
+            let figures = cell.figures(now);
+            Breaker {
+                upstream: upstream.name().to_owned(),
+                route: cell.route().to_owned(),
+                state: figures.state.as_str(),
+                calls: figures.tally.calls,
+                failures: figures.tally.failures,
+                slow: figures.tally.slow,
+                failure_rate: figures.failure_rate,
+                consecutive_failures: figures.consecutive,
+                retry_in_ms: figures.retry_at.map(|at| {
+                    u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
+                }),
+            }
+        })
+    });
+    told(serde_json::json!({ "breakers": breakers.collect::<Vec<_>>() }))
+}
+
+/// The degradation level and who brings it about.
+pub(super) async fn degradation(State(admin): State<Arc<Admin>>) -> Response {
+    let table = admin.table.load();
+    let upstreams = table.upstreams().iter().map(|upstream| {
+        serde_json::json!({
+            "upstream": upstream.name(),
+            "criticality": upstream.settings().criticality.as_str(),
+            "sick": upstream.policies().sick(),
+        })
+    });
+    let level = admin.degradation.level();
+    told(serde_json::json!({
+        "level": level.as_str(),
+        "number": level.number(),
+        "upstreams": upstreams.collect::<Vec<_>>(),
+    }))
+}
+
+fn told(body: impl Serialize) -> Response {
+    ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }

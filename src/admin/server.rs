@@ -42,7 +42,14 @@ pub fn router(admin: Arc<Admin>, whole: bool) -> Router {
         .route("/config/reload", post(api::reload))
         .fallback(api::nothing)
         .layer(from_fn_with_state(Arc::clone(&admin), api::authenticate));
-    let all = if whole { open.route("/health", get(health::summary)).nest("/api/v1", api) } else { open };
+    let all = if whole {
+        open.route("/health", get(health::summary))
+            .route("/health/breakers", get(health::breakers))
+            .route("/health/degradation", get(health::degradation))
+            .nest("/api/v1", api)
+    } else {
+        open
+    };
     all.fallback(api::nothing)
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, CALL_TIMEOUT))

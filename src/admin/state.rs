@@ -15,7 +15,8 @@ use crate::ready::{Pulse, Readiness};
 use crate::route::Table;
 use crate::telemetry::access;
 use crate::telemetry::logging::Logging;
-use crate::telemetry::metrics::{Live, Metrics};
+use crate::telemetry::metrics::{Live, LiveUpstream, Metrics};
+use crate::upstream::Degradation;
 
 /// Asks for the config to be read again; answered with the problems, none where it is in force now.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct Admin {
     pub table: Arc<ArcSwap<Table>>,
     pub drain: Drain,
     pub memory: Arc<Memory>,
+    pub degradation: Arc<Degradation>,
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
     pub pulses: Arc<[Pulse]>,
@@ -69,15 +71,24 @@ impl Admin {
     #[must_use]
     pub fn live(&self) -> Live {
         let table = self.table.load();
+        let now = clock::now();
         let upstreams = table.upstreams().iter().map(|upstream| {
-            let now = upstream.snapshot();
-            (upstream.name().to_owned(), now.open, now.idle)
+            let (connections, policies) = (upstream.snapshot(), upstream.policies());
+            LiveUpstream {
+                name: upstream.name().to_owned(),
+                open: connections.open,
+                idle: connections.idle,
+                budget: policies.budget_available(now),
+                queued: policies.bulkhead().queued(),
+                limit: policies.bulkhead().limit(),
+            }
         });
         Live {
             connections: self.connections.load(Ordering::Relaxed),
             buffer_bytes: self.memory.used(),
             log_lines_dropped: self.logging.dropped() + access::dropped(),
             upstreams: upstreams.collect(),
+            degradation: self.degradation.level().number(),
         }
     }
 }

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use tokio::sync::Notify;
+
+use crate::clock;
+use crate::config::{self, Config};
 use crate::inbound::tls::Acceptor;
 use crate::route::{Plan, Table};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
+use crate::upstream::policies::Policies;
 
 /// Compiles `config`. An upstream of `previous` whose settings did not change is kept with all its state; only its
 /// certificate files are read again.
@@ -17,6 +21,7 @@ pub fn table(
     config: &Config,
     metrics: &Metrics,
     workers: usize,
+    changed: &Arc<Notify>,
     previous: Option<&Table>,
 ) -> Result<Table, String> {
     let mut renewals = Vec::new();
@@ -36,8 +41,16 @@ pub fn table(
                 Arc::clone(upstream)
             }
             None => {
-                let built = Upstream::new(name, Arc::new(settings.clone()), workers, metrics.upstream(name));
-                Arc::new(built.map_err(|error| format!("upstream.{name}.tls: {error}"))?)
+                // What its policies have counted outlives its settings.
+                let former =
+                    previous.and_then(|table| table.upstreams().iter().find(|one| one.name() == name));
+                let policies = former.map_or_else(
+                    || Policies::new(name, settings, metrics, changed),
+                    |former| Arc::clone(former.policies()),
+                );
+                let figures = metrics.upstream(name);
+                let built = Upstream::new(name, Arc::new(settings.clone()), workers, figures, policies);
+                Arc::new(built.map_err(|error| format!("upstream.{name}: {error}"))?)
             }
         });
     }
@@ -46,17 +59,64 @@ pub fn table(
         let upstream = upstreams.iter().find(|upstream| upstream.name() == route.upstream);
         let upstream = upstream
             .ok_or_else(|| format!("route {:?}: there is no upstream {:?}", route.name, route.upstream))?;
-        let figures = metrics.route(&route.upstream, &route.name);
         plans.push(
-            Plan::new(route.clone(), Arc::clone(upstream), figures)
+            plan(route.clone(), upstream, metrics)
                 .map_err(|error| format!("route {:?}: {error}", route.name))?,
+        );
+    }
+    let mut own_plans = Vec::with_capacity(upstreams.len());
+    for upstream in &upstreams {
+        let route = config::Route::direct(upstream.name(), upstream.settings());
+        own_plans.push(
+            plan(route, upstream, metrics)
+                .map_err(|error| format!("upstream.{}: {error}", upstream.name()))?,
         );
     }
     // Nothing fails from here on.
     for (upstream, certificates) in renewals {
         upstream.renew(certificates);
     }
-    Ok(Table::new(plans, upstreams, metrics.route("", ""), config.access_log.enabled))
+    retune(&upstreams, &plans);
+    Ok(Table::new(plans, upstreams, own_plans, metrics.route("", ""), config.access_log.enabled))
+}
+
+fn plan(route: config::Route, upstream: &Arc<Upstream>, metrics: &Metrics) -> Result<Plan, String> {
+    let policies = upstream.policies();
+    let breaker = if route.plan.own_breaker {
+        policies.breaker_of(&route.name, &route.plan, metrics)
+    } else {
+        Arc::clone(policies.breaker())
+    };
+    let limits = if route.plan.own_limits {
+        policies.limits_of(&route.name, &route.plan.rate_limit)
+    } else {
+        Arc::clone(policies.limits())
+    };
+    let figures = if route.name.is_empty() {
+        metrics.route("", "")
+    } else {
+        metrics.route(&route.upstream, &route.name)
+    };
+    Plan::new(route, Arc::clone(upstream), figures, (breaker, limits))
+}
+
+/// Puts the settings in force for what outlived the last config.
+fn retune(upstreams: &[Arc<Upstream>], plans: &[Plan]) {
+    for upstream in upstreams {
+        let own: Vec<&Plan> = plans.iter().filter(|plan| plan.upstream_name() == upstream.name()).collect();
+        let policies = upstream.policies();
+        policies.retune(upstream.settings());
+        policies.keep_routes(&own.iter().map(|plan| plan.name()).collect::<Vec<_>>());
+        for plan in own {
+            let settings = plan.settings();
+            if settings.own_breaker {
+                plan.breaker().retune(&settings.breaker, clock::now());
+            }
+            if settings.own_limits {
+                plan.limits().retune(&settings.rate_limit);
+            }
+        }
+    }
 }
 
 /// Tries what only building shows: whether the certificates, keys and headers that `config` names can be used.
@@ -65,7 +125,7 @@ pub fn table(
 /// A text that names the file or header that cannot be used.
 pub fn verify(config: &Config) -> Result<(), String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    table(config, &metrics, 1, None)?;
+    table(config, &metrics, 1, &Arc::default(), None)?;
     for tls in [&config.server.tls, &config.admin.tls].into_iter().flatten() {
         Acceptor::new(tls, &[])?;
     }

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{Error, build};
 use crate::admin::{self, Admin, ReloadRequest};
+use crate::clock;
 use crate::config::watch::Watcher;
 use crate::config::{self, Config, Problem};
 use crate::drain::{Phase, Times};
@@ -38,6 +39,25 @@ pub(super) struct Control {
     pub door: Arc<Door>,
     pub admin_tls: Option<Arc<Acceptor>>,
     pub workers: usize,
+}
+
+/// What time alone decides is looked at so often.
+const WATCH: Duration = Duration::from_millis(500);
+
+/// Keeps breakers and the degradation level up to date where no traffic does it.
+async fn watch_over(admin: Arc<Admin>) {
+    let mut tick = tokio::time::interval(WATCH);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = admin.degradation.changed.notified() => {}
+            _ = tick.tick() => {}
+        }
+        let table = admin.table.load_full();
+        let now = clock::now();
+        table.upstreams().iter().for_each(|upstream| upstream.policies().tick(now));
+        admin.degradation.review(table.upstreams(), now);
+    }
 }
 
 struct Signals {
@@ -69,6 +89,7 @@ impl Control {
                 tokio::spawn(listen(TcpListener::from_std(public).map_err(failed)?, open, None));
             }
             follow_names(&self.admin.table.load(), None);
+            tokio::spawn(watch_over(Arc::clone(&self.admin)));
             self.announce_ready().await;
             let cause = self.serve(&mut signals, reloads).await;
             Ok(self.drain(cause, &mut signals).await)
@@ -146,8 +167,14 @@ impl Control {
         let proxy = &self.door.proxy;
         let previous = proxy.table.load_full();
         let table = Arc::new(
-            build::table(&loaded.config, &self.admin.metrics, self.workers, Some(&previous))
-                .map_err(unusable)?,
+            build::table(
+                &loaded.config,
+                &self.admin.metrics,
+                self.workers,
+                &self.admin.degradation.changed,
+                Some(&previous),
+            )
+            .map_err(unusable)?,
         );
         // Nothing fails from here on.
         for (old, new) in [(self.door.tls.as_ref(), server_tls), (self.admin_tls.as_deref(), admin_tls)] {

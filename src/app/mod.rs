@@ -22,11 +22,13 @@ use crate::inbound::listen::{Door, bind};
 use crate::inbound::tls::Acceptor;
 use crate::memory::Memory;
 use crate::proxy::Proxy;
+use crate::proxy::stale::Stale;
 use crate::ready::{Pulse, Readiness};
 use crate::telemetry::access;
 use crate::telemetry::events::{self, ConfigWarning, Listening, NotBuilt, emit};
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::Degradation;
 
 pub use build::{table, verify};
 
@@ -90,12 +92,16 @@ impl App {
         let workers = worker::count(config.server.workers);
         let sockets = Sockets::bind(&config, workers)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| Error::Start(error.to_string()))?);
-        let table = table(&config, &metrics, workers, None).map_err(Error::Config)?;
+        let degradation = Arc::new(Degradation::default());
+        let table = table(&config, &metrics, workers, &degradation.changed, None).map_err(Error::Config)?;
+        let memory = Memory::new(config.server.buffer_memory);
         let proxy = Arc::new(Proxy {
             table: Arc::new(ArcSwap::from_pointee(table)),
             server: ArcSwap::from_pointee(config.server.clone()),
-            memory: Memory::new(config.server.buffer_memory),
+            stale: Stale::new(Arc::clone(&memory)),
+            memory,
             drain: Drain::new(workers),
+            degradation,
         });
         let acceptor = |tls: &Option<config::ServerTls>, protocols| {
             tls.as_ref().map(|tls| Acceptor::new(tls, protocols)).transpose()
@@ -114,6 +120,7 @@ impl App {
             table: Arc::clone(&proxy.table),
             drain: proxy.drain.clone(),
             memory: Arc::clone(&proxy.memory),
+            degradation: Arc::clone(&proxy.degradation),
             metrics,
             readiness,
             pulses: std::iter::repeat_with(Pulse::default).take(workers).collect(),

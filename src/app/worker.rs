@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::Error;
 use crate::admin::Admin;
+use crate::clock;
 use crate::drain::Phase;
 use crate::inbound::listen::{Door, accept};
 use crate::ready::Pending;
@@ -69,6 +70,9 @@ fn work(
             }
         }
         tokio::spawn(housekeeping(Arc::clone(admin), number));
+        if number == 0 {
+            tokio::spawn(checks(Arc::clone(admin)));
+        }
         drop(pending);
         let mut phase = door.proxy.drain.watch();
         // The sender lives in the proxy, which this worker holds.
@@ -88,6 +92,19 @@ async fn housekeeping(admin: Arc<Admin>, worker: usize) {
         for upstream in admin.table.load().upstreams() {
             upstream.sweep(worker);
         }
+    }
+}
+
+/// Asks the upstreams that have an active check how they are; over the first worker's connections.
+async fn checks(admin: Arc<Admin>) {
+    loop {
+        let now = clock::now();
+        let table = admin.table.load_full();
+        let due =
+            table.upstreams().iter().filter_map(|upstream| upstream.check_if_due(0, &admin.memory, now));
+        let next = due.min().unwrap_or(now + TICK).min(now + TICK);
+        drop(table);
+        tokio::time::sleep_until(next.into()).await;
     }
 }
 

@@ -7,7 +7,7 @@ use super::model::Config;
 use super::parse::parse;
 use super::problem::{Kind, Problem, Problems, Severity};
 use super::read::Reader;
-use super::tree::{Layer, Node, Step};
+use super::tree::{Layer, Node, Step, steps};
 use super::{interpolate, resolve, source, unbuilt, validate};
 
 /// A config that is in order, and what came with it.
@@ -119,7 +119,7 @@ fn load_written(
             put(&mut tree, "route", routes);
             reader.read(&mut tree)
         })
-        .map(finished);
+        .map(|config| finished(config, &user));
     let mut problems = reader.problems;
     if let Some(config) = read.as_ref().filter(|_| !broken) {
         let (more, named) = validate::validate(config, &tree, &reader.taken);
@@ -151,8 +151,13 @@ fn merged(written: Vec<Written>, defaults: &Defaults) -> (Node, Vec<Problem>) {
     (whole.unwrap_or_else(nothing), problems)
 }
 
-/// What the shorthands stand for.
-fn finished(mut config: Config) -> Config {
+/// What the shorthands stand for, and what only the written tree tells.
+fn finished(mut config: Config, user: &Node) -> Config {
+    for (number, route) in config.route.iter_mut().enumerate() {
+        let says = |key: &str| user.at(&steps!["route", number, key]).is_some();
+        route.plan.own_breaker = says("breaker");
+        route.plan.own_limits = says("rate_limit");
+    }
     for upstream in config.upstream.values_mut() {
         upstream.urls.extend(upstream.url.take());
         upstream.route = None;

@@ -27,31 +27,10 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     key("dialect", "dialects of one's own"),
     key("trace", "traces"),
     Unbuilt { path: "upstream.*.dialect", but: &["auto", "generic"], what: "this dialect" },
-    key("upstream.*.criticality", "degradation"),
-    key("upstream.*.shed_at", "degradation"),
     key("upstream.*.proxy", "an egress proxy"),
     key("upstream.*.stream", "event streams' own limits"),
-    key("upstream.*.retry.max_attempts", "retries"),
-    key("upstream.*.retry.on", "retries"),
-    key("upstream.*.retry.retry_after", "retries"),
-    key("upstream.*.retry.backoff", "retries"),
-    key("upstream.*.retry.budget", "retries"),
-    key("upstream.*.breaker", "the breaker"),
-    key("upstream.*.concurrency", "the bulkhead"),
-    key("upstream.*.throttle", "heeding told waits"),
-    key("upstream.*.rate_limit", "rate limits"),
-    key("upstream.*.health", "active checks"),
-    key("upstream.*.fallback", "fallbacks"),
     key("upstream.*.dead_letter", "keeping writes"),
-    key("route.*.shed_at", "degradation"),
     key("route.*.stream", "event streams' own limits"),
-    key("route.*.retry.max_attempts", "retries"),
-    key("route.*.retry.on", "retries"),
-    key("route.*.retry.retry_after", "retries"),
-    key("route.*.retry.backoff", "retries"),
-    key("route.*.breaker", "the breaker"),
-    key("route.*.rate_limit", "rate limits"),
-    key("route.*.fallback", "fallbacks"),
     key("route.*.dead_letter", "keeping writes"),
 ];
 
@@ -86,8 +65,6 @@ pub fn unbuilt_in_force(config: &Config) -> Vec<String> {
 fn asked_for(upstream: &Upstream) -> Vec<&'static str> {
     use super::model::{Mode, Preset};
     let policies = [
-        ("upstream.*.retry.max_attempts", "retry", upstream.retry.max_attempts > 1),
-        ("upstream.*.breaker", "breaker", upstream.breaker.enabled),
         ("upstream.*.stream", "stream.first_content", upstream.stream.first_content.is_some()),
         ("upstream.*.dead_letter", "dead_letter", upstream.dead_letter.mode != Mode::Off),
     ];

@@ -117,6 +117,12 @@ impl Breakers {
         self.worst_one().state()
     }
 
+    /// Whether any of them is not simply closed: only then can [`Breakers::would_refuse`] say yes.
+    #[must_use]
+    pub fn troubled(&self) -> bool {
+        self.held != Held::Nothing || self.worst() != State::Closed
+    }
+
     /// [`Breaker::would_refuse`] of one breaker; one that would have to be made refuses only by a word for all.
     #[must_use]
     pub fn would_refuse(&self, key: Option<u64>, now: Instant) -> bool {

@@ -58,6 +58,16 @@ impl<T> Keyed<T> {
         self.states.iter_mut().map(|(key, state)| (*key, state))
     }
 
+    /// A new state for a key; the least recently used one gives way if there are too many.
+    pub fn put(&mut self, key: u64, state: T) {
+        self.states.insert(key, state);
+    }
+
+    /// Lets go of the least recently used one.
+    pub fn evict(&mut self) -> Option<T> {
+        self.states.remove_lru().map(|(_, state)| state)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

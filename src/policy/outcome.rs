@@ -35,11 +35,13 @@ impl Outcome {
     }
 
     /// What a status says where no dialect knows better: RFC 9110 section 15, and 529, which AI APIs use for overload.
+    /// 401, 403 and 407 are the caller's own fault here: a generic API says them of one resource or one login, and the
+    /// credential's other requests must not suffer for it.
     #[must_use]
     pub const fn of_status(status: u16) -> Self {
         match status {
             429 => Self::Throttled,
-            401 | 402 | 403 | 407 => Self::Quota,
+            402 => Self::Quota,
             501 | 505 => Self::Permanent,
             408 | 421 | 425 | 500..=599 => Self::Transient,
             400..=499 => Self::Permanent,

@@ -1,5 +1,7 @@
 //! What a failed attempt did upstream, and whether the request may be sent again.
 
+use super::outcome::Outcome;
+
 /// What a failed attempt did upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -14,6 +16,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// What an answer says of its own request, where no dialect knows better: 421, 425 and 429 were not acted on, nor was a
+    /// 503 that says when to come back, nor what a used-up balance refused; another failure may have acted.
+    #[must_use]
+    pub const fn of_status(status: u16, asks_back: bool, outcome: Outcome) -> Self {
+        match (status, outcome) {
+            (421 | 425 | 429, _) | (_, Outcome::Quota) => Self::Refused,
+            (503, _) if asks_back => Self::Refused,
+            (_, Outcome::Success | Outcome::Permanent) => Self::Done,
+            _ => Self::Ambiguous,
+        }
+    }
+
     /// The word under which the verdict is known outside.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -12,6 +12,9 @@ use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
 use super::finish::{End, Finish};
+use super::stale::Copying;
+use crate::clock;
+use crate::policy::reason::Reason;
 use crate::upstream::Loan;
 use crate::upstream::pause::{Pause, Spare};
 
@@ -39,6 +42,18 @@ pub enum Cut {
     Stream,
 }
 
+impl Cut {
+    /// What the breaker hears of it; `None`: the client's side was to blame.
+    #[must_use]
+    pub const fn upstreams_fault(self) -> Option<Reason> {
+        match self {
+            Self::Upstream => Some(Reason::Reset),
+            Self::Idle | Self::Stream => Some(Reason::Timeout),
+            Self::Stalled => None,
+        }
+    }
+}
+
 /// An upstream's body with its clocks; it gives the connection back at its clean end.
 #[derive(Debug)]
 pub struct Relay {
@@ -46,6 +61,8 @@ pub struct Relay {
     loan: Option<Loan>,
     clocks: Clocks,
     pause: Pause,
+    /// What keeps a copy, where one may serve later.
+    copying: Option<Copying>,
     /// How often the client's connection has asked for more.
     asked: u64,
     finish: Box<Finish>,
@@ -96,14 +113,23 @@ impl Body {
 
     /// The body of an upstream's response.
     #[must_use]
-    pub fn relay(incoming: Incoming, loan: Loan, clocks: Clocks, mut finish: Box<Finish>) -> Self {
+    pub fn relay(
+        incoming: Incoming,
+        loan: Loan,
+        clocks: Clocks,
+        copying: Option<Copying>,
+        mut finish: Box<Finish>,
+    ) -> Self {
         if incoming.is_end_stream() {
+            if let Some(copying) = copying {
+                copying.keep(clock::now());
+            }
             loan.give_back();
             finish.ended(End::Complete);
             return Self::Own { bytes: Bytes::new(), finish: Some(finish) };
         }
         let pause = Pause::new(clocks.idle, clocks.spare.clone());
-        Self::Relay(Box::new(Relay { incoming, loan: Some(loan), clocks, pause, asked: 0, finish }))
+        Self::Relay(Box::new(Relay { incoming, loan: Some(loan), clocks, pause, copying, asked: 0, finish }))
     }
 }
 
@@ -154,6 +180,9 @@ impl Relay {
     }
 
     fn complete(&mut self) {
+        if let Some(copying) = self.copying.take() {
+            copying.keep(clock::now());
+        }
         self.finish.ended(End::Complete);
         if let Some(loan) = self.loan.take() {
             loan.give_back();
@@ -177,6 +206,9 @@ impl Relay {
                 self.pause.over();
                 if self.stream_is_over(cx) {
                     return self.cut(Cut::Stream);
+                }
+                if let Some((copying, data)) = self.copying.as_mut().zip(frame.data_ref()) {
+                    copying.piece(data);
                 }
                 self.finish.passed(frame.data_ref().map_or(0, Bytes::len));
                 // Behind trailers nobody asks for more.

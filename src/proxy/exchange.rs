@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{CONTENT_TYPE, EXPECT, UPGRADE};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
@@ -12,6 +13,9 @@ use super::client::Client;
 use super::finish::Finish;
 use super::headers::{Upward, upward};
 use super::id::RequestId;
+use super::keys::{CREDENTIALS, Keys};
+use crate::memory::Lease;
+use crate::policy::judge::Judged;
 use crate::policy::verdict::Repeatable;
 use crate::route::Plan;
 use crate::upstream::upload::{Upload, UploadBody};
@@ -38,8 +42,40 @@ pub(super) struct Exchange<'a> {
     pub started: Instant,
     /// When it was known how the last attempt ended.
     pub decided: Instant,
+    /// Attempts made, at whatever upstream.
     pub attempts: u32,
+    /// Those of them made under the plan in force.
+    pub leg_attempts: u32,
+    /// When the client itself loses patience, if it said so: no fallback goes beyond it.
+    pub patience: Option<Instant>,
+    pub opted: OptOut,
+    pub keys: Keys,
+    /// How the last attempt ended.
+    pub last: Option<Judged>,
+    /// An attempt may have acted upstream, and nothing makes a second send harmless: there is none, anywhere.
+    pub may_have_acted: bool,
+    /// What a fallback has changed about the request.
+    pub turned: Option<Turned>,
     pub finish: Box<Finish>,
+}
+
+/// A request on its way to another upstream than its route's.
+#[derive(Debug)]
+pub(super) struct Turned {
+    /// The client's credentials stay here.
+    pub without_credentials: bool,
+    /// The body with fields replaced; `None`: as it came.
+    pub body: Option<Bytes>,
+    /// What that body costs.
+    pub _lease: Option<Lease>,
+}
+
+/// What a request wants nothing of (`fender-policy`).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OptOut {
+    pub retry: bool,
+    pub fallback: bool,
+    pub dead_letter: bool,
 }
 
 impl Exchange<'_> {
@@ -54,6 +90,13 @@ impl Exchange<'_> {
     #[must_use]
     pub(super) fn replayable(&self) -> bool {
         self.upload.as_ref().is_none_or(Upload::replayable)
+    }
+
+    /// A field of the client's own that may go up.
+    #[must_use]
+    pub(super) fn client_header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        let kept = self.turned.as_ref().is_none_or(|turned| !turned.without_credentials);
+        self.headers.get(name).filter(|_| kept || !CREDENTIALS.contains(name))
     }
 
     /// No further attempt will be made: the body need not be kept any longer.
@@ -71,6 +114,12 @@ impl Exchange<'_> {
     pub(super) fn outgoing(&self, now: Instant) -> Outgoing {
         let upgrade = self.upgrade();
         let mut headers = self.upward();
+        let own = self.turned.as_ref().and_then(|turned| turned.body.clone());
+        if let Some(body) = &own
+            && headers.contains_key(CONTENT_LENGTH)
+        {
+            headers.insert(CONTENT_LENGTH, body.len().into());
+        }
         if let Some(name) = self.plan.propagate() {
             let left =
                 self.deadline.min(now + self.plan.settings().timeout.attempt).saturating_duration_since(now);
@@ -87,7 +136,10 @@ impl Exchange<'_> {
                 .get(CONTENT_TYPE)
                 .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
             headers,
-            body: self.upload.as_ref().map_or_else(UploadBody::empty, Upload::attempt),
+            body: match own {
+                Some(body) => UploadBody::Own(body),
+                None => self.upload.as_ref().map_or(UploadBody::Empty, Upload::attempt),
+            },
             expects: self.headers.contains_key(EXPECT),
             interims: self.interims(),
         }
@@ -98,8 +150,15 @@ impl Exchange<'_> {
     }
 
     fn upward(&self) -> HeaderMap {
+        let stripped = self.turned.as_ref().is_some_and(|turned| turned.without_credentials).then(|| {
+            let mut headers = self.headers.clone();
+            for name in &CREDENTIALS {
+                headers.remove(name);
+            }
+            headers
+        });
         upward(
-            &self.headers,
+            stripped.as_ref().unwrap_or(&self.headers),
             &Upward {
                 id: &self.id,
                 address: &self.client.address,

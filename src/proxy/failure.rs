@@ -1,6 +1,9 @@
 //! What can go wrong with a request, by blame: the client's, Fender's, the upstream's.
 
+use std::time::Duration;
+
 use crate::policy::blame::ClientFault;
+use crate::policy::breaker::{Refused, State};
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
 use crate::upstream::Fault as UpstreamFault;
@@ -14,8 +17,42 @@ pub enum Failure {
     NoRoute,
     #[error("overload: {0}")]
     Overload(&'static str),
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
     #[error("upstream: {0}")]
     Upstream(#[from] UpstreamFault),
+}
+
+/// A policy's no: nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Refusal {
+    /// `breaker_open`, `overload`, `rate_limited`, `throttled` or `degraded`.
+    pub reason: Reason,
+    /// When it is worth asking again.
+    pub retry_after: Duration,
+    /// One sentence for the client.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// `detail`: one sentence for the client.
+    #[must_use]
+    pub fn new(reason: Reason, retry_after: Duration, detail: impl Into<String>) -> Self {
+        Self { reason, retry_after, detail: detail.into() }
+    }
+
+    /// The breaker's.
+    #[must_use]
+    pub fn breaker(refused: Refused) -> Self {
+        let what = match refused.state {
+            State::ForcedOpen => "an operator holds the upstream's circuit breaker open",
+            State::HalfOpen => "the upstream is being probed after failures",
+            State::Closed | State::ForcedClosed => "the upstream is being let back in step by step",
+            State::Open => "the upstream has failed too often of late",
+        };
+        Self::new(Reason::BreakerOpen, refused.retry_after, what)
+    }
 }
 
 impl Failure {
@@ -26,7 +63,18 @@ impl Failure {
             Self::Client(fault) => fault.reason(),
             Self::NoRoute => Reason::NoRoute,
             Self::Overload(_) => Reason::Overload,
+            Self::Refused(refusal) => refusal.reason,
             Self::Upstream(fault) => fault.reason,
+        }
+    }
+
+    /// When it is worth asking again, where that is known.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overload(_) => Some(SOON),
+            Self::Refused(refusal) => Some(refusal.retry_after),
+            Self::Client(_) | Self::NoRoute | Self::Upstream(_) => None,
         }
     }
 
@@ -37,10 +85,14 @@ impl Failure {
             Self::Client(fault) => fault.to_string(),
             Self::NoRoute => "no [[route]] of the config matches this host, path and method".to_owned(),
             Self::Overload(what) => (*what).to_owned(),
+            Self::Refused(refusal) => refusal.detail.clone(),
             Self::Upstream(fault) => upstream_detail(fault),
         }
     }
 }
+
+/// When an overloaded proxy may be asked again: nothing better is known than "soon".
+const SOON: Duration = Duration::from_secs(1);
 
 fn upstream_detail(fault: &UpstreamFault) -> String {
     let what = match fault.reason {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admit::Holding;
 use super::body::Cut;
 use super::id::RequestId;
 use super::wire::Wire;
@@ -35,6 +36,7 @@ pub struct Finish {
     response_bytes: u64,
     record: Option<Box<Record>>,
     wire: Option<Arc<Wire>>,
+    holding: Option<Holding>,
     _in_flight: InFlight,
 }
 
@@ -76,8 +78,21 @@ impl Finish {
             response_bytes: 0,
             record,
             wire: None,
+            holding: None,
             _in_flight: in_flight,
         }
+    }
+
+    /// The plan that the request was routed to.
+    #[must_use]
+    pub(super) const fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// That plan's route, by name.
+    #[must_use]
+    pub(super) fn route(&self) -> &str {
+        self.plan.name()
     }
 
     /// The record for the access log, if there is one.
@@ -89,6 +104,11 @@ impl Finish {
     pub fn answered(&mut self, status: u16, source: Source, reason: Option<Reason>, at: Instant) {
         self.plan.metrics().answered(status, source, at.saturating_duration_since(self.started));
         self.answer = Some(Answer { status, source, reason, at });
+    }
+
+    /// The upstream's answer is passed on: what it holds is held until its end.
+    pub(super) fn holds(&mut self, holding: Holding) {
+        self.holding = Some(holding);
     }
 
     /// The framing cannot show a cut (HTTP/1.0): until the response is complete the connection is to end with a reset.
@@ -115,11 +135,17 @@ impl Finish {
         self.end = Some(end);
         match end {
             End::Complete => {
+                if let Some(holding) = self.holding.take() {
+                    holding.completed(clock::now());
+                }
                 if let Some(wire) = self.wire.take() {
                     wire.reset_at_end(false);
                 }
             }
             End::Cut(why) => {
+                if let Some((holding, reason)) = self.holding.take().zip(why.upstreams_fault()) {
+                    holding.cut(reason, clock::now());
+                }
                 let error =
                     self.fault.clone().map_or_else(|| why.to_string(), |fault| format!("{why}: {fault}"));
                 emit(&ResponseCut {

@@ -1,22 +1,30 @@
 //! The pipeline: the life of a request from its head to the last byte of its answer.
 //!
 //! ```text
-//! head -> target resolved -> route -> bounds -> [ attempt -> fault? -> may it be sent again? ] -> answer -> end
+//! head -> target resolved -> route -> bounds
+//!      -> [ admission: pause, slot, seat, breaker -> attempt -> judged -> again? ] -> fallback? -> answer -> end
 //! ```
 //!
 //! Promises: every request is answered or visibly cut; each answer of Fender's own says why; a request is sent again only
-//! where [`crate::policy::verdict`] permits it. It never opens a socket, reads a clock of its own or knows TLS.
+//! where [`crate::policy::verdict`] permits it; a breaker is asked before and told after every attempt, cancelled ones too.
+//! It never opens a socket, reads a clock of its own or knows TLS.
 
+mod admit;
+mod attempts;
 pub mod body;
 pub mod client;
 mod exchange;
 pub mod failure;
+mod fallback;
 pub mod finish;
 mod headers;
 pub mod id;
+mod json;
+mod keys;
 mod patience;
 mod pipeline;
 mod respond;
+pub mod stale;
 mod target;
 mod tunnel;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! The page: what happens to a request, from top to bottom.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
@@ -9,25 +9,27 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use super::attempts::{self, Spent};
 use super::body::Body;
 use super::client::Client;
 use super::exchange::Exchange;
 use super::failure::Failure;
-use super::finish::{Finish, Record, milliseconds};
+use super::fallback::{self, Delivered};
+use super::finish::{Finish, Record};
 use super::id::RequestId;
-use super::{finish, patience, respond, target};
+use super::keys::Keys;
+use super::patience::{self, Said};
+use super::stale::Stale;
+use super::{finish, respond, target};
 use crate::clock;
 use crate::config;
 use crate::drain::{Drain, Phase};
 use crate::memory::Memory;
 use crate::policy::blame::ClientFault;
-use crate::policy::outcome::Outcome;
 use crate::route::{Plan, Table};
-use crate::telemetry::access::AttemptLine;
-use crate::telemetry::events::{AttemptFailed, emit};
 use crate::telemetry::metrics::Source;
+use crate::upstream::Degradation;
 use crate::upstream::upload::{Bounds, Upload};
-use crate::upstream::{Fault, Reply};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -40,6 +42,10 @@ pub struct Proxy {
     pub memory: Arc<Memory>,
     /// Where the process stands on its way to its end.
     pub drain: Drain,
+    /// How sick the whole is.
+    pub degradation: Arc<Degradation>,
+    /// Last good answers, for the routes that fall back to them.
+    pub stale: Arc<Stale>,
 }
 
 impl Proxy {
@@ -50,12 +56,12 @@ impl Proxy {
         let logged = self.table.load().access_log();
         let asked = logged.then(|| (request.method().to_string(), request.uri().path().to_owned()));
         let mut answer = match self.open(id.clone(), request, client) {
-            Ok(mut exchange) => {
-                let delivered = self.deliver(&mut exchange).await;
+            Ok((mut exchange, tried_before)) => {
+                let delivered = self.deliver(&mut exchange, tried_before).await;
                 exchange.commit();
                 match delivered {
-                    Ok(reply) => respond::relay(exchange, reply),
-                    Err(failure) => respond::failed(exchange, &failure),
+                    Ok(delivered) => respond::delivered(self, exchange, delivered),
+                    Err(spent) => respond::spent(self, exchange, *spent),
                 }
             }
             Err(failure) => self.refuse_noted(&id, &failure, asked),
@@ -106,7 +112,7 @@ impl Proxy {
         id: RequestId,
         request: Request<Incoming>,
         client: &'a Client,
-    ) -> Result<Exchange<'a>, Failure> {
+    ) -> Result<(Exchange<'a>, bool), Failure> {
         let started = clock::now();
         let server = self.server.load();
         let table = self.table.load();
@@ -120,7 +126,7 @@ impl Proxy {
         let plan = table.plan_for(host_of(&head), &path, &head.method).ok_or(Failure::NoRoute)?;
         let trusted = client.trusted(server.trust_client_headers);
         let impatient = trusted && head.headers.keys().any(patience::concerns);
-        let told = if impatient { patience::told(&head.headers)? } else { None };
+        let said = if impatient { Said::by(&head.headers)? } else { Said::default() };
         let total = plan.settings().timeout.total;
         let prefix = plan.route().strip_prefix.then_some(plan.route().path.as_str());
         let target = target::outgoing(&head.uri, &path, prefix).ok_or(MALFORMED_TARGET)?;
@@ -129,20 +135,11 @@ impl Proxy {
             let (method, path) = (head.method.to_string(), path.to_string());
             Box::new(Record { method, path, attempts: Vec::new(), upload: upload.clone() })
         });
-        let mut finish = Box::new(Finish::new(
-            id.clone(),
-            Arc::clone(plan),
-            started,
-            record,
-            self.drain.enter(client.worker),
-        ));
-        if let Some(wire) = &client.wire {
-            wire.begins(plan.settings().timeout.idle);
-            if head.version == Version::HTTP_10 {
-                finish.shows_cut_by_reset(wire);
-            }
-        }
-        Ok(Exchange {
+        let in_flight = self.drain.enter(client.worker);
+        let mut finish = Box::new(Finish::new(id.clone(), Arc::clone(plan), started, record, in_flight));
+        begins(plan, head.version, client, &mut finish);
+        let patience = said.timeout.map(|limit| started + limit);
+        let exchange = Exchange {
             id,
             plan: Arc::clone(plan),
             client,
@@ -154,11 +151,19 @@ impl Proxy {
             upload,
             switch,
             started,
-            deadline: started + told.map_or(total, |told| total.min(told)),
+            deadline: patience.map_or(started + total, |patience| patience.min(started + total)),
             decided: started,
             attempts: 0,
+            leg_attempts: 0,
+            patience,
+            opted: said.opted,
+            keys: Keys::default(),
+            last: None,
+            may_have_acted: false,
+            turned: None,
             finish,
-        })
+        };
+        Ok((exchange, said.tried_before))
     }
 
     fn upload(
@@ -188,100 +193,36 @@ impl Proxy {
         Ok(Some(Upload::new(body, bounds, self.memory.lease(), expects)))
     }
 
-    /// Attempts, until one brings a response or no further one may be made.
-    async fn deliver(&self, exchange: &mut Exchange<'_>) -> Result<Reply, Failure> {
-        let mut fresh = false;
-        loop {
-            let fault = match self.attempt(exchange, fresh).await {
-                Ok(reply) => return Ok(reply),
-                Err(fault) => fault,
-            };
-            if let Some(fault) = exchange.upload.as_ref().and_then(Upload::fault) {
-                return Err(Failure::Client(fault)); // The client's side failed first.
-            }
-            let again = fault.stale
-                && !fresh
-                && exchange.repeatable().permits_resend(fault.verdict)
-                && exchange.replayable();
-            emit(&AttemptFailed {
-                request_id: exchange.id.as_str(),
-                upstream: exchange.plan.upstream_name(),
-                reason: fault.reason.as_str(),
-                verdict: fault.verdict.as_str(),
-                error: &fault.detail,
-                again,
-            });
-            if !again {
-                return Err(Failure::Upstream(fault));
-            }
-            exchange.plan.upstream_metrics().stale_connection();
-            fresh = true; // A stale connection is replaced once, outside of all retries.
+    /// The route's upstream, and where that brings no answer its fallbacks.
+    async fn deliver(
+        &self,
+        exchange: &mut Exchange<'_>,
+        tried_before: bool,
+    ) -> Result<Delivered, Box<Spent>> {
+        let policies = exchange.plan.upstream().policies();
+        if tried_before {
+            policies.metrics().client_retry();
+        } else {
+            policies.paid(exchange.started);
         }
-    }
-
-    /// One send. `fresh`: not over a connection that has served before.
-    async fn attempt(&self, exchange: &mut Exchange<'_>, fresh: bool) -> Result<Reply, Fault> {
-        let begun = if exchange.attempts == 0 { exchange.started } else { clock::now() };
-        exchange.attempts += u32::from(!fresh);
-        let deadline = exchange.deadline.min(begun + exchange.plan.settings().timeout.attempt);
-        let plan = Arc::clone(&exchange.plan);
-        let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
-        let sent = plan
-            .upstream()
-            .send(exchange.client.worker, exchange.outgoing(begun), fresh, deadline.into())
-            .await;
-        let outcome = match &sent {
-            Ok(reply) => Outcome::of_status(reply.response.status().as_u16()),
-            Err(_) => match exchange.upload.as_ref().and_then(Upload::fault) {
-                Some(ClientFault::Gone) => Outcome::Cancelled,
-                Some(_) => Outcome::Permanent, // The client's own fault.
-                None => Outcome::Transient,
-            },
-        };
-        let now = clock::now();
-        pending.settle(outcome, now);
-        exchange.decided = now;
-        if let Some(record) = exchange.finish.record() {
-            record.attempts.push(attempt_line(&sent, outcome, now.saturating_duration_since(begun)));
+        if exchange.plan.keyed() {
+            exchange.keys = fallback::keys(exchange).await;
         }
-        sent
+        match attempts::guarded(self, exchange).await {
+            Ok(answered) => Ok(Delivered::Upstream(answered)),
+            Err(spent) => fallback::rescue(self, exchange, spent).await,
+        }
     }
 }
 
 const MALFORMED_TARGET: Failure = Failure::Client(ClientFault::Bad("the request target is malformed"));
 
-/// An attempt whose end is counted, whatever it is: dropped unsettled, it was cancelled.
-struct PendingAttempt<'a> {
-    plan: &'a Plan,
-    begun: Instant,
-    settled: bool,
-}
-
-impl PendingAttempt<'_> {
-    fn settle(&mut self, outcome: Outcome, now: Instant) {
-        self.settled = true;
-        self.plan.upstream_metrics().attempt(outcome, now.saturating_duration_since(self.begun));
-    }
-}
-
-impl Drop for PendingAttempt<'_> {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.settle(Outcome::Cancelled, clock::now());
-        }
-    }
-}
-
-fn attempt_line(sent: &Result<Reply, Fault>, outcome: Outcome, took: Duration) -> AttemptLine {
-    let fault = sent.as_ref().err();
-    AttemptLine {
-        outcome: outcome.as_str(),
-        status: sent.as_ref().ok().map(|reply| reply.response.status().as_u16()),
-        reason: fault.map(|fault| fault.reason.as_str()),
-        verdict: fault.map(|fault| fault.verdict.as_str()),
-        error: fault.map(|fault| fault.detail.clone()),
-        duration_ms: milliseconds(took),
-        stale_connection: fault.is_some_and(|fault| fault.stale),
+/// What the client's connection has to know before the answer.
+fn begins(plan: &Plan, version: Version, client: &Client, finish: &mut Finish) {
+    let Some(wire) = &client.wire else { return };
+    wire.begins(plan.settings().timeout.idle);
+    if version == Version::HTTP_10 {
+        finish.shows_cut_by_reset(wire);
     }
 }
 

@@ -1,34 +1,88 @@
 //! Outcomes to responses: the upstream's, or Fender's own words (RFC 9457).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
+use super::attempts::{Answered, Kept, Spent};
 use super::body::{Body, Clocks};
 use super::exchange::Exchange;
 use super::failure::Failure;
+use super::fallback::{By, Delivered};
 use super::headers::downward;
 use super::id::RequestId;
+use super::pipeline::Proxy;
+use super::stale::Again;
 use super::tunnel;
 use crate::policy::reason::Reason;
+use crate::route::How;
 use crate::telemetry::metrics::Source;
-use crate::upstream::Reply;
+use crate::upstream::hold::Held;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("fender-request-id");
 const ATTEMPTS: HeaderName = HeaderName::from_static("fender-attempts");
 const REASON: HeaderName = HeaderName::from_static("fender-reason");
+const FALLBACK: HeaderName = HeaderName::from_static("fender-fallback");
 
-/// When an overloaded proxy may be asked again, in seconds: nothing better is known than "soon".
-const OVERLOAD_RETRY_AFTER: u32 = 1;
+/// What is said of an answer that is passed on.
+#[derive(Debug, Clone, Copy)]
+struct Told<'a> {
+    source: Source,
+    reason: Option<Reason>,
+    /// Which fallback answered.
+    fallback: Option<&'a str>,
+}
 
-/// The upstream's response, as it comes.
-pub(super) fn relay(mut exchange: Exchange<'_>, reply: Reply) -> Response<Body> {
+const AS_IT_CAME: Told<'_> = Told { source: Source::Upstream, reason: None, fallback: None };
+
+/// The answer that was found.
+pub(super) fn delivered(proxy: &Proxy, exchange: Exchange<'_>, delivered: Delivered) -> Response<Body> {
+    let (reason, by) = match delivered {
+        Delivered::Upstream(answered) => return relay(proxy, exchange, answered, AS_IT_CAME),
+        Delivered::Fallback { reason, by } => (reason, by),
+    };
+    let told = |fallback| Told { source: Source::Fallback, reason: Some(reason), fallback: Some(fallback) };
+    match by {
+        By::Upstream { name, answered } => relay(proxy, exchange, *answered, told(&name)),
+        By::Stale(Again { headers, body }) => whole(exchange, StatusCode::OK, headers, body, told("stale")),
+        By::Response { plan, number } => match plan.fallbacks().get(number).map(|fallback| &fallback.how) {
+            Some(How::Response { status, headers, body }) => {
+                whole(exchange, *status, headers.clone(), body.clone(), told("response"))
+            }
+            _ => failed(exchange, &Failure::NoRoute), // It was there when it was chosen, in the same plan.
+        },
+    }
+}
+
+/// There is none: the upstream's last answer, or Fender's own.
+pub(super) fn spent(proxy: &Proxy, exchange: Exchange<'_>, spent: Spent) -> Response<Body> {
+    let told = Told { reason: Some(spent.reason()), ..AS_IT_CAME };
+    match spent.kept {
+        Some(Kept::Live(answered)) => relay(proxy, exchange, *answered, told),
+        Some(Kept::Held(held)) => {
+            let Held { mut parts, body, .. } = held;
+            downward(&mut parts.headers, parts.status, parts.version);
+            whole(exchange, parts.status, parts.headers, body, told)
+        }
+        None => failed(exchange, &spent.failure),
+    }
+}
+
+/// An upstream's response, as it comes.
+fn relay(proxy: &Proxy, mut exchange: Exchange<'_>, answered: Answered, told: Told<'_>) -> Response<Body> {
+    let Answered { reply, holding } = answered;
     let (mut parts, incoming) = reply.response.into_parts();
     downward(&mut parts.headers, parts.status, parts.version);
-    parts.headers.insert(REQUEST_ID, exchange.id.header().clone());
-    parts.headers.insert(ATTEMPTS, attempts(exchange.attempts));
-    exchange.finish.answered(parts.status.as_u16(), Source::Upstream, None, exchange.decided);
+    let home = exchange.finish.plan();
+    let copying = match home.stale() {
+        Some(_) if told.reason.is_none() => proxy.stale.copy(&exchange, parts.status, &parts.headers),
+        _ => None,
+    };
+    sign(&mut parts.headers, &exchange, told);
+    exchange.finish.answered(parts.status.as_u16(), told.source, told.reason, exchange.decided);
     let timeout = &exchange.plan.settings().timeout;
     let switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     if let Some(client) = exchange.switch.take()
@@ -38,20 +92,48 @@ pub(super) fn relay(mut exchange: Exchange<'_>, reply: Reply) -> Response<Body> 
         if let Some(wire) = &exchange.client.wire {
             wire.becomes_tunnel();
         }
+        exchange.finish.holds(holding.switched(exchange.decided));
         tokio::spawn(tunnel::run(client, upstream, timeout.idle, reply.loan, exchange.finish));
-        let mut answer = Response::new(Body::own(Bytes::new()));
-        *answer.status_mut() = parts.status;
-        *answer.headers_mut() = parts.headers;
-        return answer;
+        return response(parts.status, parts.headers, Body::own(Bytes::new()));
     }
+    exchange.finish.holds(holding);
     let stream = timeout.stream.map(|limit| Box::pin(tokio::time::sleep(limit)));
     let clocks = Clocks { idle: timeout.idle, spare: exchange.client.download_timer.clone(), stream };
     let over_http2 = exchange.client.wire.is_none();
     let idle = clocks.idle;
-    let body = Body::relay(incoming, reply.loan, clocks, exchange.finish);
-    let mut answer = Response::new(if over_http2 { body.watched(idle) } else { body });
-    *answer.status_mut() = parts.status;
-    *answer.headers_mut() = parts.headers;
+    let body = Body::relay(incoming, reply.loan, clocks, copying, exchange.finish);
+    response(parts.status, parts.headers, if over_http2 { body.watched(idle) } else { body })
+}
+
+/// An answer that is there whole.
+fn whole(
+    mut exchange: Exchange<'_>,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Bytes,
+    told: Told<'_>,
+) -> Response<Body> {
+    sign(&mut headers, &exchange, told);
+    exchange.finish.answered(status.as_u16(), told.source, told.reason, exchange.decided);
+    response(status, headers, Body::own(body).finishing(exchange.finish))
+}
+
+/// Fender's own fields.
+fn sign(headers: &mut HeaderMap, exchange: &Exchange<'_>, told: Told<'_>) {
+    headers.insert(REQUEST_ID, exchange.id.header().clone());
+    headers.insert(ATTEMPTS, attempts(exchange.attempts));
+    if let Some(reason) = told.reason {
+        headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
+    }
+    if let Some(fallback) = told.fallback.and_then(|fallback| HeaderValue::try_from(fallback).ok()) {
+        headers.insert(FALLBACK, fallback);
+    }
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
     answer
 }
 
@@ -94,13 +176,18 @@ pub(super) fn refused(id: &RequestId, failure: &Failure, upstream: Option<&str>)
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(REQUEST_ID, id.header().clone());
     headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
-    if reason == Reason::Overload {
-        headers.insert(RETRY_AFTER, OVERLOAD_RETRY_AFTER.into());
+    if let Some(wait) = failure.retry_after() {
+        headers.insert(RETRY_AFTER, seconds(wait).into());
     }
     if matches!(failure, Failure::Client(_)) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     answer
+}
+
+/// Whole seconds, never too early and never none (RFC 9110 section 10.2.3).
+fn seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 #[derive(Debug, Serialize)]

@@ -3,5 +3,5 @@
 mod plan;
 mod table;
 
-pub use plan::Plan;
+pub use plan::{Fallback, How, Plan};
 pub use table::Table;

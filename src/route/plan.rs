@@ -1,14 +1,20 @@
 //! All that applies to the requests of one route.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
-use crate::config;
+use crate::config::{self, FallbackAction};
+use crate::policy::cause::Cause;
+use crate::policy::key::Key;
 use crate::policy::verdict::Repeatable;
 use crate::telemetry::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::upstream::Upstream;
+use crate::upstream::breaker::BreakerCell;
+use crate::upstream::policies::LimitsCell;
 
 /// Where the generic dialect looks for the key under which an API acts once.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -18,11 +24,43 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub struct Plan {
     route: config::Route,
     upstream: Arc<Upstream>,
-    metrics: RouteMetrics,
+    metrics: Arc<RouteMetrics>,
     idempotency_header: Option<HeaderName>,
     propagate: Option<HeaderName>,
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, HeaderValue)>,
+    breaker: Arc<BreakerCell>,
+    limits: Arc<LimitsCell>,
+    fallbacks: Vec<Fallback>,
+}
+
+/// A fallback, ready to answer.
+#[derive(Debug)]
+pub struct Fallback {
+    /// Which failures it answers.
+    pub on: Vec<Cause>,
+    /// How.
+    pub how: How,
+}
+
+/// How a fallback answers.
+#[derive(Debug)]
+pub enum How {
+    /// Another upstream of the same dialect.
+    Upstream {
+        /// Its name.
+        name: String,
+        /// The path there; `{rest}` is what follows the route's prefix.
+        path: Option<String>,
+        /// JSON fields of the body that are replaced, by pointer.
+        json: Vec<(String, serde_json::Value)>,
+        /// Whether it gets the client's credentials.
+        pass_credentials: bool,
+    },
+    /// A fixed answer.
+    Response { status: StatusCode, headers: HeaderMap, body: Bytes },
+    /// The last good answer to the same request of the same caller, no older than this.
+    Stale(Duration),
 }
 
 impl Plan {
@@ -30,25 +68,70 @@ impl Plan {
     ///
     /// # Errors
     /// A text that names the header which is none. The config's own validation tells it first, with its place.
-    pub fn new(route: config::Route, upstream: Arc<Upstream>, metrics: RouteMetrics) -> Result<Self, String> {
-        let header =
-            |name: &str| HeaderName::try_from(name).map_err(|_| format!("{name:?} is no header name"));
-        let headers = &upstream.settings().headers;
-        let remove = headers.remove.clone();
-        let mut set = Vec::new();
-        for (name, secret) in &headers.set {
-            let mut value = HeaderValue::try_from(secret.expose())
-                .map_err(|_| format!("headers.set.{name} is no header value"))?;
-            value.set_sensitive(true);
-            set.push((header(name)?, value));
-        }
+    pub fn new(
+        route: config::Route,
+        upstream: Arc<Upstream>,
+        metrics: RouteMetrics,
+        (breaker, limits): (Arc<BreakerCell>, Arc<LimitsCell>),
+    ) -> Result<Self, String> {
+        let remove = upstream.settings().headers.remove.clone();
+        let set = upstream.own_headers().to_vec();
+        let fallbacks = route.plan.fallback.iter().map(compile).collect::<Result<_, _>>()?;
         let idempotency_header = match &route.plan.idempotency_header {
             config::IdempotencyHeader::Auto => Some(IDEMPOTENCY_KEY),
             config::IdempotencyHeader::None => None,
             config::IdempotencyHeader::Named(name) => Some(name.clone()),
         };
         let propagate = route.plan.timeout.propagate.as_deref().map(header).transpose()?;
-        Ok(Self { route, upstream, metrics, idempotency_header, propagate, remove, set })
+        let metrics = Arc::new(metrics);
+        Ok(Self {
+            route,
+            upstream,
+            metrics,
+            idempotency_header,
+            propagate,
+            remove,
+            set,
+            breaker,
+            limits,
+            fallbacks,
+        })
+    }
+
+    /// The breaker that judges its attempts: the route's own, or the upstream's.
+    #[must_use]
+    pub const fn breaker(&self) -> &Arc<BreakerCell> {
+        &self.breaker
+    }
+
+    /// The rate limits that its attempts pass: the route's own, or the upstream's.
+    #[must_use]
+    pub const fn limits(&self) -> &Arc<LimitsCell> {
+        &self.limits
+    }
+
+    /// Whether a request has to be told apart from others to be judged: by a key, or by a limit of its own.
+    #[must_use]
+    pub fn keyed(&self) -> bool {
+        let settings = self.settings();
+        !matches!(settings.breaker.key, Key::Word(_))
+            || matches!(self.upstream.settings().throttle.scope, Key::Json(_))
+            || !settings.rate_limit.is_empty()
+    }
+
+    /// What answers when the upstream cannot, in order.
+    #[must_use]
+    pub fn fallbacks(&self) -> &[Fallback] {
+        &self.fallbacks
+    }
+
+    /// For how long, at most, a good answer may serve as a fallback.
+    #[must_use]
+    pub fn stale(&self) -> Option<Duration> {
+        self.fallbacks
+            .iter()
+            .filter_map(|fallback| if let How::Stale(age) = fallback.how { Some(age) } else { None })
+            .max()
     }
 
     /// The metric label.
@@ -83,7 +166,7 @@ impl Plan {
 
     /// The route's figures.
     #[must_use]
-    pub const fn metrics(&self) -> &RouteMetrics {
+    pub fn metrics(&self) -> &RouteMetrics {
         &self.metrics
     }
 
@@ -127,6 +210,42 @@ impl Plan {
             .is_none_or(|wanted| host.is_some_and(|host| host.eq_ignore_ascii_case(wanted)));
         host_fits && covers(&route.path, path) && (route.methods.is_empty() || route.methods.contains(method))
     }
+}
+
+fn compile(fallback: &config::Fallback) -> Result<Fallback, String> {
+    let how = match &fallback.action {
+        FallbackAction::Upstream { name, path, json, pass_credentials } => How::Upstream {
+            name: name.clone(),
+            path: path.clone(),
+            json: json.iter().map(|(pointer, value)| (pointer.clone(), value.clone())).collect(),
+            pass_credentials: *pass_credentials,
+        },
+        FallbackAction::Response(answer) => respond(answer)?,
+        FallbackAction::Stale(age) => How::Stale(*age),
+    };
+    Ok(Fallback { on: fallback.on.clone(), how })
+}
+
+fn respond(answer: &config::Answer) -> Result<How, String> {
+    let status = StatusCode::from_u16(answer.status).map_err(|error| error.to_string())?;
+    let mut headers = HeaderMap::new();
+    for (name, secret) in &answer.headers {
+        let value = HeaderValue::try_from(secret.expose())
+            .map_err(|_| format!("fallback: {name} has a value that is no header value"))?;
+        headers.insert(header(name)?, value);
+    }
+    let body = match (&answer.body, &answer.body_file) {
+        (Some(body), _) => Bytes::copy_from_slice(body.expose().as_bytes()),
+        (None, Some(file)) => {
+            std::fs::read(file).map_err(|error| format!("fallback: {}: {error}", file.display()))?.into()
+        }
+        (None, None) => Bytes::new(),
+    };
+    Ok(How::Response { status, headers, body })
+}
+
+fn header(name: &str) -> Result<HeaderName, String> {
+    HeaderName::try_from(name).map_err(|_| format!("{name:?} is no header name"))
 }
 
 /// Whether `path` lies at or below `prefix`, by whole segments.

@@ -14,16 +14,19 @@ use crate::upstream::Upstream;
 pub struct Table {
     plans: Vec<Arc<Plan>>,
     upstreams: Vec<Arc<Upstream>>,
+    /// Under an upstream's own settings, for those that fall back to it.
+    own_plans: Vec<Arc<Plan>>,
     unrouted: RouteMetrics,
     access_log: bool,
 }
 
 impl Table {
-    /// Orders `plans`: host before none, then the longest path, then methods before none.
+    /// `own_plans`: one for each upstream. Orders `plans`: host before none, then the longest path, then methods before none.
     #[must_use]
     pub fn new(
         plans: Vec<Plan>,
         upstreams: Vec<Arc<Upstream>>,
+        own_plans: Vec<Plan>,
         unrouted: RouteMetrics,
         access_log: bool,
     ) -> Self {
@@ -32,7 +35,14 @@ impl Table {
             let route = plan.route();
             (Reverse(route.host.is_some()), Reverse(route.path.len()), Reverse(!route.methods.is_empty()))
         });
-        Self { plans, upstreams, unrouted, access_log }
+        let own_plans = own_plans.into_iter().map(Arc::new).collect();
+        Self { plans, upstreams, own_plans, unrouted, access_log }
+    }
+
+    /// An upstream's own plan, without any route.
+    #[must_use]
+    pub fn plan_of(&self, upstream: &str) -> Option<&Arc<Plan>> {
+        self.own_plans.iter().find(|plan| plan.upstream_name() == upstream)
     }
 
     /// The most specific plan for a request; `path` without dot segments, `host` without a port.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::metrics::Metrics;
+use crate::policy::breaker::Transition;
 
 /// Something that an operator may want to know.
 pub trait Event {
@@ -126,16 +127,23 @@ impl Event for NameUnresolved<'_> {
     }
 }
 
-/// An attempt failed.
+/// An attempt failed, and what was decided then.
 #[derive(Debug)]
 pub struct AttemptFailed<'a> {
     pub request_id: &'a str,
     pub upstream: &'a str,
+    /// Which attempt of the request it was.
+    pub attempt: u32,
     pub reason: &'static str,
+    pub status: Option<u16>,
     pub verdict: &'static str,
     pub error: &'a str,
-    /// The request is sent again, because its pooled connection was stale.
-    pub again: bool,
+    /// The wait that the upstream told.
+    pub told_ms: Option<f64>,
+    /// When it is tried again…
+    pub retry_in_ms: Option<f64>,
+    /// …or why it is not.
+    pub not_retried: Option<&'static str>,
 }
 
 impl Event for AttemptFailed<'_> {
@@ -143,12 +151,116 @@ impl Event for AttemptFailed<'_> {
         tracing::warn!(
             request_id = self.request_id,
             upstream = self.upstream,
+            attempt = self.attempt,
             reason = self.reason,
+            status = self.status,
             verdict = self.verdict,
             error = self.error,
-            again = self.again,
+            told_ms = self.told_ms,
+            retry_in_ms = self.retry_in_ms,
+            not_retried = self.not_retried,
             "attempt failed"
         );
+    }
+}
+
+/// A breaker changed its state.
+#[derive(Debug)]
+pub struct BreakerChanged<'a> {
+    pub upstream: &'a str,
+    /// "" for the upstream's own.
+    pub route: &'a str,
+    pub transition: &'a Transition,
+}
+
+impl Event for BreakerChanged<'_> {
+    fn log(&self) {
+        let Transition { from, to, why, tally, open_for } = self.transition;
+        tracing::warn!(
+            upstream = self.upstream,
+            route = self.route,
+            from = from.as_str(),
+            to = to.as_str(),
+            why = why.as_str(),
+            calls = tally.calls,
+            failures = tally.failures,
+            slow = tally.slow,
+            open_for_s = open_for.map(|time| time.as_secs_f64()),
+            "breaker changed"
+        );
+    }
+}
+
+/// The upstream told to wait: traffic of that scope is paused.
+#[derive(Debug)]
+pub struct Paused<'a> {
+    pub upstream: &'a str,
+    pub outcome: &'static str,
+    pub told_ms: Option<u64>,
+    /// For so much longer than it was.
+    pub seconds: f64,
+}
+
+impl Event for Paused<'_> {
+    fn log(&self) {
+        tracing::warn!(
+            upstream = self.upstream,
+            outcome = self.outcome,
+            told_ms = self.told_ms,
+            seconds = self.seconds,
+            "paused at the upstream's word"
+        );
+    }
+}
+
+/// A fallback answered.
+#[derive(Debug)]
+pub struct FellBack<'a> {
+    pub request_id: &'a str,
+    pub upstream: &'a str,
+    /// `upstream`, `response` or `stale`.
+    pub kind: &'static str,
+    pub to: &'a str,
+    pub reason: &'static str,
+}
+
+impl Event for FellBack<'_> {
+    fn log(&self) {
+        tracing::info!(
+            request_id = self.request_id,
+            upstream = self.upstream,
+            kind = self.kind,
+            to = self.to,
+            reason = self.reason,
+            "fell back"
+        );
+    }
+}
+
+/// The active check turned.
+#[derive(Debug)]
+pub struct HealthChanged<'a> {
+    pub upstream: &'a str,
+    pub up: bool,
+    pub error: Option<&'a str>,
+}
+
+impl Event for HealthChanged<'_> {
+    fn log(&self) {
+        tracing::warn!(upstream = self.upstream, up = self.up, error = self.error, "health check turned");
+    }
+}
+
+/// The degradation level changed.
+#[derive(Debug)]
+pub struct DegradationChanged {
+    pub from: &'static str,
+    pub to: &'static str,
+}
+
+impl Event for DegradationChanged {
+    fn log(&self) {
+        tracing::warn!(from = self.from, to = self.to, "degradation changed");
     }
 }
 

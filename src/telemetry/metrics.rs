@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use super::policies::{BreakerMetrics, PolicyMetrics};
+
+use super::policies::PolicyVectors;
 use crate::clock;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
@@ -60,6 +63,7 @@ pub struct Metrics {
     log_lines_dropped: IntGauge,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
+    policies: PolicyVectors,
 }
 
 /// What is measured by looking, at the moment of a scrape.
@@ -68,8 +72,23 @@ pub struct Live {
     pub connections: usize,
     pub buffer_bytes: u64,
     pub log_lines_dropped: u64,
-    /// Upstream, open, idle.
-    pub upstreams: Vec<(String, usize, usize)>,
+    pub upstreams: Vec<LiveUpstream>,
+    /// 0 normal … 4 critical.
+    pub degradation: u8,
+}
+
+/// One upstream's share of it.
+#[derive(Debug, Default)]
+pub struct LiveUpstream {
+    pub name: String,
+    /// Connections that are open, and those of them that rest.
+    pub open: usize,
+    pub idle: usize,
+    /// Retries that the budget would grant now.
+    pub budget: f64,
+    /// Requests that wait for the bulkhead, and how many it lets in at once.
+    pub queued: usize,
+    pub limit: u32,
 }
 
 impl Metrics {
@@ -141,6 +160,7 @@ impl Metrics {
                 "fender_config_reload_timestamp_seconds",
                 "When the config in force was read",
             )?)?,
+            policies: PolicyVectors::new(&made)?,
             registry: registry.clone(),
         };
         made.gauges("fender_build_info", "Always 1", &["version"])?
@@ -161,7 +181,14 @@ impl Metrics {
             stale: self.stale.with_label_values(&[name]),
             unretained: self.unretained.with_label_values(&[name]),
             in_flight: self.in_flight.with_label_values(&[name]),
+            policies: self.policies.upstream(name),
         }
+    }
+
+    /// The figures of one breaker. `route`: "" for the upstream's own.
+    #[must_use]
+    pub fn breaker(&self, upstream: &str, route: &str) -> BreakerMetrics {
+        self.policies.breaker(upstream, route)
     }
 
     /// The figures of one route.
@@ -197,24 +224,24 @@ impl Metrics {
         self.connections.set(as_gauge(live.connections));
         self.buffer_bytes.set(i64::try_from(live.buffer_bytes).unwrap_or(i64::MAX));
         self.log_lines_dropped.set(i64::try_from(live.log_lines_dropped).unwrap_or(i64::MAX));
-        for (upstream, open, idle) in &live.upstreams {
-            self.connections_upstream.with_label_values(&[upstream.as_str(), "idle"]).set(as_gauge(*idle));
-            self.connections_upstream
-                .with_label_values(&[upstream.as_str(), "active"])
-                .set(as_gauge(open.saturating_sub(*idle)));
+        for upstream in &live.upstreams {
+            let state = |state| self.connections_upstream.with_label_values(&[upstream.name.as_str(), state]);
+            state("idle").set(as_gauge(upstream.idle));
+            state("active").set(as_gauge(upstream.open.saturating_sub(upstream.idle)));
         }
+        self.policies.look(live);
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
 
-fn as_gauge(count: usize) -> i64 {
+pub(super) fn as_gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Makes a metric and registers it.
-struct Maker<'a> {
+pub(super) struct Maker<'a> {
     registry: &'a Registry,
 }
 
@@ -224,16 +251,44 @@ impl Maker<'_> {
         Ok(metric)
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    pub(super) fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
         self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    pub(super) fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.add(IntGauge::new(name, help)?)
+    }
+
+    pub(super) fn floats(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        self.add(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    pub(super) fn sums(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<CounterVec, prometheus::Error> {
+        self.add(CounterVec::new(Opts::new(name, help), labels)?)
     }
 
     fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
@@ -254,6 +309,8 @@ pub struct UpstreamMetrics {
     unretained: IntCounter,
     /// Requests in flight.
     pub in_flight: IntGauge,
+    /// What the policies decided.
+    pub policies: PolicyMetrics,
 }
 
 impl UpstreamMetrics {

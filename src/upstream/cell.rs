@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwapOption;
+use http::{HeaderName, HeaderValue};
 
 use super::endpoint::Endpoint;
 use super::fault::Fault;
+use super::policies::Policies;
 use super::pool::Pool;
 use super::tls;
 use crate::config;
@@ -24,6 +26,8 @@ pub struct Upstream {
     /// Built when it is first needed: reading the system's roots takes milliseconds that a start does not have.
     tls: ArcSwapOption<tls::Client>,
     metrics: UpstreamMetrics,
+    policies: Arc<Policies>,
+    own_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// An upstream's connections at one moment.
@@ -36,16 +40,18 @@ pub struct Snapshot {
 }
 
 impl Upstream {
-    /// An upstream with nothing open yet.
+    /// An upstream with nothing open yet. `policies`: fresh ones, or those of its former self.
     ///
     /// # Errors
-    /// A text that names the certificate file that cannot be used.
+    /// A text that names the certificate file or the header that cannot be used.
     pub fn new(
         name: &str,
         settings: Arc<config::Upstream>,
         workers: usize,
         metrics: UpstreamMetrics,
+        policies: Arc<Policies>,
     ) -> Result<Self, String> {
+        let own_headers = own_headers(&settings)?;
         let endpoints: Vec<_> =
             settings.urls.iter().map(|url| Arc::new(Endpoint::new(url.clone()))).collect();
         let pools = std::iter::repeat_with(|| Pool::new(endpoints.len())).take(workers).collect();
@@ -57,6 +63,8 @@ impl Upstream {
             open: Arc::default(),
             tls: ArcSwapOption::empty(),
             metrics,
+            policies,
+            own_headers,
         };
         if let Some(certificates) = upstream.read_certificates()? {
             upstream.renew(certificates);
@@ -101,6 +109,18 @@ impl Upstream {
     #[must_use]
     pub const fn metrics(&self) -> &UpstreamMetrics {
         &self.metrics
+    }
+
+    /// What all of its traffic shares.
+    #[must_use]
+    pub const fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    /// The header fields that Fender sets.
+    #[must_use]
+    pub fn own_headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.own_headers
     }
 
     /// Reads the system's roots ahead of the first connection.
@@ -155,4 +175,16 @@ impl Upstream {
         self.tls.store(Some(Arc::new(built)));
         Ok(self.tls.load_full())
     }
+}
+
+fn own_headers(settings: &config::Upstream) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    let set = settings.headers.set.iter().map(|(name, secret)| {
+        let header =
+            HeaderName::try_from(name).map_err(|_| format!("headers.set: {name:?} is no header name"))?;
+        let mut value = HeaderValue::try_from(secret.expose())
+            .map_err(|_| format!("headers.set.{name} is no header value"))?;
+        value.set_sensitive(true);
+        Ok((header, value))
+    });
+    set.collect()
 }

@@ -145,7 +145,8 @@ impl Upstream {
             return Ok((Loan::new(self, worker, at, taken, busy), true));
         }
         let connect_deadline = Instant::from_std(clock::now()) + connect;
-        let opening = self.open(pool, at, endpoint, speak, deadline.min(connect_deadline));
+        // Boxed: most requests find a connection, and none should carry the room for opening one.
+        let opening = Box::pin(self.open(pool, at, endpoint, speak, deadline.min(connect_deadline)));
         let (taken, reused) = match opening.await {
             Err(fault) if Instant::from_std(clock::now()) >= deadline => {
                 return Err(Fault { reason: Reason::Timeout, ..fault });

@@ -58,6 +58,10 @@ struct State {
     retaining: Retaining,
     fault: Option<ClientFault>,
     gate: Option<Gate>,
+    /// Larger than `retain_max`, or memory was short.
+    overflowed: bool,
+    /// It is read ahead of any attempt: what does not fit is kept for the one attempt that there will be.
+    ahead: bool,
 }
 
 /// Whether what is passed on is kept for another attempt.
@@ -99,6 +103,8 @@ impl Upload {
             retaining: if oversize { Retaining::Overflowed } else { Retaining::Yes(lease) },
             fault: None,
             gate: expects.then(Gate::default),
+            overflowed: oversize,
+            ahead: false,
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -107,7 +113,34 @@ impl Upload {
     #[must_use]
     pub fn attempt(&self) -> UploadBody {
         self.state().read = 0;
-        UploadBody { upload: Some(self.clone()), position: 0, trailers_sent: false }
+        UploadBody::Upload { upload: self.clone(), position: 0, trailers_sent: false }
+    }
+
+    /// The body whole, read ahead of the first attempt; `None` if it is too large to be kept: nothing of it is lost then,
+    /// but it can be sent only once.
+    ///
+    /// # Errors
+    /// The client's side failed.
+    pub async fn whole(&self) -> Result<Option<Bytes>, ClientFault> {
+        if self.overflowed() {
+            return Ok(None);
+        }
+        self.proceed();
+        self.state().ahead = true;
+        let mut body = self.attempt();
+        let read = loop {
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+            match frame {
+                None => break Ok(()),
+                Some(Err(fault)) => break Err(fault),
+                Some(Ok(_)) if self.overflowed() => break Ok(()),
+                Some(Ok(_)) => {}
+            }
+        };
+        let mut state = self.state();
+        state.ahead = false;
+        read?;
+        Ok((!state.overflowed).then(|| state.retained.concat().into()))
     }
 
     /// Whether the body can be read from its beginning again: nothing was read, or all that was is retained.
@@ -120,7 +153,7 @@ impl Upload {
     /// Whether the body was too large, or memory too short, to be kept for another attempt.
     #[must_use]
     pub fn overflowed(&self) -> bool {
-        matches!(self.state().retaining, Retaining::Overflowed)
+        self.state().overflowed
     }
 
     /// No further attempt will be made: what is retained may go as soon as the running one has read it.
@@ -226,6 +259,16 @@ impl State {
             // A small piece is copied: as it came it holds the whole buffer that it was read into.
             self.retained.push(if data.len() < COPIED_BELOW { Bytes::copy_from_slice(&data) } else { data });
             self.read = self.retained.len();
+            return;
+        }
+        self.overflowed = true;
+        if self.ahead {
+            self.retained.push(data);
+            self.read = 0; // The attempt that is to come has read nothing yet.
+            self.retaining = match std::mem::replace(&mut self.retaining, Retaining::Released) {
+                Retaining::Yes(lease) => Retaining::Committed { _lease: lease },
+                other => other,
+            };
         } else {
             self.retaining = Retaining::Overflowed;
             self.retained = Vec::new();
@@ -244,23 +287,29 @@ fn body_fault(error: &hyper::Error) -> ClientFault {
 
 /// One attempt's reading of a body.
 #[derive(Debug)]
-pub struct UploadBody {
-    upload: Option<Upload>,
-    position: usize,
-    trailers_sent: bool,
+pub enum UploadBody {
+    /// No body.
+    Empty,
+    /// Fender's own version of it.
+    Own(Bytes),
+    /// The client's.
+    Upload {
+        /// Where it comes from.
+        upload: Upload,
+        /// Pieces of what is retained that have been read.
+        position: usize,
+        trailers_sent: bool,
+    },
 }
 
 impl UploadBody {
-    /// No body.
-    #[must_use]
-    pub const fn empty() -> Self {
-        Self { upload: None, position: 0, trailers_sent: false }
-    }
-
     /// What "100 Continue" is to be told to.
     #[must_use]
     pub fn gate(&self) -> Option<Upload> {
-        self.upload.clone()
+        match self {
+            Self::Upload { upload, .. } => Some(upload.clone()),
+            Self::Empty | Self::Own(_) => None,
+        }
     }
 }
 
@@ -272,46 +321,60 @@ impl http_body::Body for UploadBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
-        let this = self.get_mut();
-        let Some(upload) = &this.upload else { return Poll::Ready(None) };
+        let (upload, position, trailers_sent) = match self.get_mut() {
+            Self::Empty => return Poll::Ready(None),
+            Self::Own(bytes) => {
+                let whole = std::mem::take(bytes);
+                return Poll::Ready((!whole.is_empty()).then(|| Ok(Frame::data(whole))));
+            }
+            Self::Upload { upload, position, trailers_sent } => (upload, position, trailers_sent),
+        };
         let mut state = upload.state();
-        if let Some(piece) = state.retained.get(this.position) {
+        if let Some(piece) = state.retained.get(*position) {
             let piece = piece.clone();
-            this.position += 1;
-            state.read = this.position;
+            *position += 1;
+            state.read = *position;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if state.ended {
-            let trailers =
-                state.trailers.clone().filter(|_| !std::mem::replace(&mut this.trailers_sent, true));
+            let trailers = state.trailers.clone().filter(|_| !std::mem::replace(trailers_sent, true));
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         if state.release() {
-            this.position = 0;
+            *position = 0;
         }
         let frame = ready!(state.poll_source(cx));
         if let Ok(Some(frame)) = &frame {
-            this.position = state.retained.len();
-            this.trailers_sent |= frame.is_trailers();
+            *position = state.retained.len();
+            *trailers_sent |= frame.is_trailers();
         }
         Poll::Ready(frame.transpose())
     }
 
     fn is_end_stream(&self) -> bool {
-        let Some(upload) = &self.upload else { return true };
-        let state = upload.state();
-        state.fault.is_none()
-            && state.retained.len() <= self.position
-            && state.trailers.is_none()
-            && state.source.is_end_stream()
+        match self {
+            Self::Empty => true,
+            Self::Own(bytes) => bytes.is_empty(),
+            Self::Upload { upload, position, .. } => {
+                let state = upload.state();
+                state.fault.is_none()
+                    && state.retained.len() <= *position
+                    && state.trailers.is_none()
+                    && state.source.is_end_stream()
+            }
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(upload) = &self.upload else { return SizeHint::with_exact(0) };
+        let (upload, position) = match self {
+            Self::Empty => return SizeHint::with_exact(0),
+            Self::Own(bytes) => return SizeHint::with_exact(bytes.len() as u64),
+            Self::Upload { upload, position, .. } => (upload, *position),
+        };
         let state = upload.state();
         match state.source.size_hint().exact() {
-            Some(left) if self.position == 0 => SizeHint::with_exact(left + state.received),
-            Some(left) if self.position >= state.retained.len() => SizeHint::with_exact(left),
+            Some(left) if position == 0 => SizeHint::with_exact(left + state.received),
+            Some(left) if position >= state.retained.len() => SizeHint::with_exact(left),
             _ => SizeHint::default(),
         }
     }

@@ -9,7 +9,9 @@ use crate::support::{Fender, PATIENCE, Upstream, eventually};
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 fn over(urls: &[String]) -> Fender {
-    Fender::start(format!("[upstream.api]\nurls = {urls:?}\nroute = \"/\""))
+    // One attempt a request, and no breaker: what is looked at is the choice among the endpoints.
+    let alone = "retry = { max_attempts = 1 }\nbreaker = { enabled = false }";
+    Fender::start(format!("[upstream.api]\nurls = {urls:?}\nroute = \"/\"\n{alone}"))
 }
 
 /// Answers once its gate is open.

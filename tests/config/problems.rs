@@ -81,10 +81,9 @@ path = "/var/lib/fender.db"
 url = "http://a"
 route = "/a"
 dialect = "anthropic"
-retry = { max_attempts = 5, max_body = "1MiB" }
-breaker = { open_for = "5s" }
-[[upstream.a.fallback]]
-response = { status = 200, body = "sorry" }
+stream = { commit = "complete" }
+[[notify]]
+url = "http://hook"
 [[route]]
 path = "/b"
 upstream = "a"

@@ -144,14 +144,9 @@ fn defaults_patterns_and_words_are_said() {
 #[test]
 fn what_is_not_built_yet_is_marked() {
     let schema = schema();
-    for path in [
-        "upstream.*.breaker",
-        "route.*.breaker",
-        "dead_letter",
-        "notify",
-        "upstream.*.retry.max_attempts",
-        "upstream.*.stream",
-    ] {
+    for path in
+        ["dead_letter", "upstream.*.dead_letter", "notify", "trace", "upstream.*.stream", "route.*.stream"]
+    {
         let part = at(&schema, path);
         assert_eq!(part["x-fender-not-built"], true, "{path}");
         assert!(
@@ -160,7 +155,7 @@ fn what_is_not_built_yet_is_marked() {
         );
     }
     assert_eq!(at(&schema, "upstream.*.dialect")["enum"], serde_json::json!(["auto", "generic"]));
-    assert_eq!(at(&schema, "upstream.*.retry.max_body")["x-fender-not-built"], Value::Null);
+    assert_eq!(at(&schema, "upstream.*.breaker")["x-fender-not-built"], Value::Null);
 }
 
 /// The examples use no key that the schema does not know, and no value of another type.
@@ -181,6 +176,9 @@ fn fits(schema: &Value, value: &Value, path: &str) {
                     Some(below) => below,
                     None => &schema["additionalProperties"],
                 };
+                if below == &Value::Bool(true) {
+                    continue; // Whatever the user names there.
+                }
                 assert!(below.is_object(), "{path}.{key} is not in the schema");
                 fits(below, value, &format!("{path}.{key}"));
             }

@@ -8,6 +8,7 @@ mod budget;
 mod degradation;
 mod keyed;
 mod limit;
+mod retry;
 mod script;
 mod tables;
 mod throttle;

@@ -60,10 +60,7 @@ fn a_clients_own_faults_bear_the_reasons_that_it_is_told() {
 fn each_status_has_one_outcome() {
     use Outcome as O;
     let special = [
-        (401, O::Quota),
         (402, O::Quota),
-        (403, O::Quota),
-        (407, O::Quota),
         (408, O::Transient),
         (421, O::Transient),
         (425, O::Transient),

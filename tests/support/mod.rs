@@ -16,7 +16,7 @@ pub(crate) use fender::{Fender, Setup, binary, check};
 pub(crate) use h2::{H2Client, H2End};
 pub(crate) use service::{Protocol, Service};
 pub(crate) use tls::Authority;
-pub(crate) use upstream::{Connection, Upstream};
+pub(crate) use upstream::{Connection, Received, Upstream};
 pub(crate) use wire::End;
 
 /// The bound of every wait for something that should come at once.

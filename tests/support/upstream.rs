@@ -63,6 +63,28 @@ impl Upstream {
         )
     }
 
+    /// Answers the n-th request of all with the n-th of these statuses (`"200 OK"`, then fields if any), and all later ones
+    /// with the last.
+    pub(crate) fn in_turn(answers: &[&str]) -> Self {
+        let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+        let turn = AtomicUsize::new(0);
+        Self::scripted(move |connection| {
+            while connection.request().is_some() {
+                let turn = turn.fetch_add(1, Ordering::SeqCst);
+                let answer = answers.get(turn).or(answers.last()).expect("at least one answer");
+                let body = format!("answer {}", turn + 1);
+                let (status, fields) = answer.split_once('\n').unwrap_or((answer, ""));
+                let fields: String = fields.lines().map(|field| format!("{field}\r\n")).collect();
+                let length = body.len();
+                if !connection
+                    .send(format!("HTTP/1.1 {status}\r\n{fields}content-length: {length}\r\n\r\n{body}"))
+                {
+                    break;
+                }
+            }
+        })
+    }
+
     /// Answers 200 with a body.
     pub(crate) fn ok(body: &str) -> Self {
         Self::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))

@@ -2,17 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserializer, Error};
 use serde_json::Value;
 
 use super::values::{OptionalFile, Secret};
-use crate::policy::trigger::status_of;
+pub use crate::policy::cause::Cause;
 use crate::units::Time;
 
 /// One fallback.
@@ -62,35 +61,6 @@ pub struct Answer {
     #[serde(default, deserialize_with = "OptionalFile::deserialize")]
     #[schemars(with = "OptionalFile")]
     pub body_file: Option<PathBuf>,
-}
-
-/// A failure that a fallback may answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The breaker refuses.
-    BreakerOpen,
-    /// A transient failure that is not retried further.
-    Exhausted,
-    /// A time limit ran out.
-    Timeout,
-    /// No connection came about.
-    Connect,
-    /// The connection broke.
-    Reset,
-    /// TLS failed.
-    Tls,
-    /// The upstream told to slow down.
-    Throttled,
-    /// A quota, a balance or a credential is used up.
-    Quota,
-    /// The bulkhead and its queue are full.
-    Overload,
-    /// Shed by the degradation level.
-    Degraded,
-    /// Any status from 500 to 599.
-    ServerError,
-    /// This status.
-    Status(u16),
 }
 
 /// One fallback as it stands in a file.
@@ -149,75 +119,6 @@ impl TryFrom<Entry> for Fallback {
             _ => return Err("must have exactly one of upstream, response and stale"),
         };
         Ok(Self { on: entry.on, action })
-    }
-}
-
-impl Cause {
-    const WORDS: &'static [&'static str] = &[
-        "breaker_open",
-        "exhausted",
-        "timeout",
-        "connect",
-        "reset",
-        "tls",
-        "throttled",
-        "quota",
-        "overload",
-        "degraded",
-        "5xx",
-    ];
-}
-
-impl<'de> Deserialize<'de> for Cause {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(CauseVisitor)
-    }
-}
-
-struct CauseVisitor;
-
-impl Visitor<'_> for CauseVisitor {
-    type Value = Cause;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a word or a status from 100 to 599")
-    }
-
-    fn visit_str<E: Error>(self, word: &str) -> Result<Cause, E> {
-        Ok(match word {
-            "breaker_open" => Cause::BreakerOpen,
-            "exhausted" => Cause::Exhausted,
-            "timeout" => Cause::Timeout,
-            "connect" => Cause::Connect,
-            "reset" => Cause::Reset,
-            "tls" => Cause::Tls,
-            "throttled" => Cause::Throttled,
-            "quota" => Cause::Quota,
-            "overload" => Cause::Overload,
-            "degraded" => Cause::Degraded,
-            "5xx" => Cause::ServerError,
-            other => return Err(E::unknown_variant(other, Cause::WORDS)),
-        })
-    }
-
-    fn visit_u64<E: Error>(self, status: u64) -> Result<Cause, E> {
-        status_of(status).map(Cause::Status)
-    }
-
-    fn visit_i64<E: Error>(self, status: i64) -> Result<Cause, E> {
-        self.visit_u64(u64::try_from(status).unwrap_or(0))
-    }
-}
-
-impl JsonSchema for Cause {
-    fn schema_name() -> Cow<'static, str> {
-        "FallbackCause".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [{"enum": Self::WORDS}, {"type": "integer", "minimum": 100, "maximum": 599}]
-        })
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::dead_letter::LetterRule;
 use super::fallback::Fallback;
-use super::upstream::{IdempotencyHeader, Idempotent, Stream};
+use super::upstream::{IdempotencyHeader, Idempotent, Stream, Upstream};
 use super::values::Methods;
 use crate::policy::degradation::ShedAt;
 use crate::policy::limit::RateLimit;
@@ -58,6 +58,10 @@ pub struct Plan {
     pub idempotency_header: IdempotencyHeader,
     /// From which degradation level on requests are shed.
     pub shed_at: ShedAt,
+    /// The route says something of its breaker: it has its own.
+    pub own_breaker: bool,
+    /// The route lists rate limits: they stand instead of the upstream's.
+    pub own_limits: bool,
 }
 
 /// One `[[route]]` as it stands in a file, over its upstream's policies.
@@ -112,6 +116,35 @@ impl JsonSchema for Route {
     }
 }
 
+impl Route {
+    /// What leads to `upstream` under its own policies alone.
+    #[must_use]
+    pub fn direct(name: &str, upstream: &Upstream) -> Self {
+        Self {
+            name: String::new(),
+            host: None,
+            path: "/".to_owned(),
+            methods: Vec::new(),
+            upstream: name.to_owned(),
+            strip_prefix: true,
+            plan: Plan {
+                timeout: upstream.timeout.clone(),
+                stream: upstream.stream.clone(),
+                retry: upstream.retry.clone(),
+                breaker: upstream.breaker.clone(),
+                rate_limit: upstream.rate_limit.clone(),
+                fallback: upstream.fallback.clone(),
+                dead_letter: upstream.dead_letter.clone(),
+                idempotent: upstream.idempotent,
+                idempotency_header: upstream.idempotency_header.clone(),
+                shed_at: upstream.shed_at,
+                own_breaker: false,
+                own_limits: false,
+            },
+        }
+    }
+}
+
 impl From<Entry> for Route {
     fn from(entry: Entry) -> Self {
         let host = entry.host.map(|host| host.to_ascii_lowercase());
@@ -138,6 +171,8 @@ impl From<Entry> for Route {
                 idempotent: entry.idempotent,
                 idempotency_header: entry.idempotency_header,
                 shed_at: entry.shed_at,
+                own_breaker: false, // Who said it is known to the tree alone: set once it is read.
+                own_limits: false,
             },
         }
     }

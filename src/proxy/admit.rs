@@ -1,0 +1,273 @@
+//! Admission: what an attempt must be granted before it may be sent, in this order: no pause is on, a slot in each rate
+//! limit, a seat in the bulkhead, the breaker's leave. A breaker that would refuse anyway is asked first, so that nobody
+//! waits for nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::exchange::Exchange;
+use super::failure::Refusal;
+use crate::clock;
+use crate::policy::judge::Judged;
+use crate::policy::limit::Slot;
+use crate::policy::outcome::Outcome;
+use crate::policy::reason::Reason;
+use crate::policy::throttle::{Gate, ProbeEnd, ProbePermit};
+use crate::route::Plan;
+use crate::telemetry::events::{Paused, emit};
+use crate::upstream::policies::{LimitsCell, Policies};
+use crate::upstream::{Leave, Seat};
+
+/// The proof that an attempt may be sent. It is spent by [`Admission::settle`]; dropped, the attempt was abandoned.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Admission {
+    plan: Arc<Plan>,
+    scope: Option<u64>,
+    probe: Option<Probe>,
+    leave: Option<Leave>,
+    seat: Seat,
+    began: Instant,
+}
+
+/// What a response holds until its last byte: its seat, and its breaker's verdict if that is still open.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    plan: Arc<Plan>,
+    leave: Option<Leave>,
+    slow: bool,
+    _seat: Seat,
+}
+
+/// Asks everyone whose leave the next attempt needs, and waits where that is allowed.
+///
+/// # Errors
+/// Who refused, and when to ask again.
+pub(super) async fn admit(exchange: &Exchange<'_>) -> Result<Admission, Refusal> {
+    let plan = Arc::clone(&exchange.plan);
+    let policies = plan.upstream().policies();
+    let key = exchange.keys.breaker;
+    if plan.breaker().would_refuse(key, clock::now()) {
+        drop(plan.breaker().ask(key, clock::now()).map_err(Refusal::breaker)?);
+    }
+    let paused = policies.pauses().any() && plan.upstream().settings().throttle.adapt;
+    let scope = paused.then(|| exchange.keys.scope(exchange));
+    let probe = match scope {
+        Some(scope) => Box::pin(wait_for_pause(exchange, policies, scope)).await?,
+        None => None,
+    };
+    let slot = match exchange.plan.limits() {
+        limits if limits.none() => None,
+        limits => Some(Box::pin(wait_for_slot(exchange, limits)).await?),
+    };
+    let seat = policies.bulkhead().enter(exchange.deadline).await.map_err(|full| {
+        policies.metrics().overloaded();
+        Refusal::new(Reason::Overload, SOON, full.to_string())
+    })?;
+    let began = clock::now();
+    let leave = plan.breaker().ask(key, began).map_err(Refusal::breaker)?;
+    if let Some(slot) = slot {
+        slot.used();
+    }
+    Ok(Admission { plan, scope, probe, leave: Some(leave), seat, began })
+}
+
+/// When to ask a full bulkhead again: nothing better is known than "soon".
+const SOON: Duration = Duration::from_secs(1);
+
+async fn wait_for_pause(
+    exchange: &Exchange<'_>,
+    policies: &Arc<Policies>,
+    scope: u64,
+) -> Result<Option<Probe>, Refusal> {
+    let settings = exchange.plan.settings();
+    let throttle = &exchange.plan.upstream().settings().throttle;
+    // A retry sits out a told wait as long as its own patience goes.
+    let patience = if exchange.leg_attempts > 0 { settings.retry.retry_after } else { throttle.max_wait };
+    let begun = clock::now();
+    loop {
+        let now = clock::now();
+        let wait = match policies.pauses().ask(scope, now) {
+            Gate::Free => return Ok(None),
+            Gate::Probe(permit) => {
+                return Ok(Some(Probe { policies: Arc::clone(policies), scope, permit: Some(permit) }));
+            }
+            Gate::Paused { wait } => wait,
+        };
+        let waited = now.saturating_duration_since(begun);
+        if waited + wait > patience || now + wait >= exchange.deadline {
+            return Err(Refusal::new(Reason::Throttled, wait, "the upstream has asked to wait"));
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn wait_for_slot<'p>(
+    exchange: &'p Exchange<'_>,
+    limits: &'p Arc<LimitsCell>,
+) -> Result<Taken<'p>, Refusal> {
+    let now = clock::now();
+    let keys = &exchange.keys.limits;
+    let slot = limits.ask(keys, now).map_err(|refused| {
+        exchange.plan.upstream_metrics().policies.rate_limited();
+        Refusal::new(Reason::RateLimited, refused.retry_after, "a rate limit of the config is reached")
+    })?;
+    let wait = slot.wait;
+    let taken = Taken { limits, keys, slot: Some(slot) };
+    if now + wait >= exchange.deadline {
+        exchange.plan.upstream_metrics().policies.rate_limited();
+        return Err(Refusal::new(
+            Reason::RateLimited,
+            wait,
+            "no slot of the rate limit within the request's time",
+        ));
+    }
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    Ok(taken)
+}
+
+/// A slot; given back if the attempt is not sent.
+struct Taken<'p> {
+    limits: &'p LimitsCell,
+    keys: &'p [u64],
+    slot: Option<Slot>,
+}
+
+impl Taken<'_> {
+    fn used(mut self) {
+        self.slot = None;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.limits.give_back(slot, self.keys);
+        }
+    }
+}
+
+/// The one request that is let through at the end of a long pause.
+#[derive(Debug)]
+struct Probe {
+    policies: Arc<Policies>,
+    scope: u64,
+    permit: Option<ProbePermit>,
+}
+
+impl Probe {
+    fn ended(mut self, how: ProbeEnd, now: Instant) {
+        if let Some(permit) = self.permit.take() {
+            self.policies.pauses().ended(self.scope, permit, how, now);
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.policies.pauses().ended(self.scope, permit, ProbeEnd::Abandoned, clock::now());
+        }
+    }
+}
+
+impl Admission {
+    /// The attempt's head has ended so. All who granted it are told; only a good answer's verdict waits for its last byte,
+    /// and what it holds comes back.
+    pub(super) fn settle(mut self, exchange: &Exchange<'_>, ended: &Judged, now: Instant) -> Holding {
+        self.tell_pauses(exchange, ended, now);
+        let lost = matches!(ended.outcome, Outcome::Throttled)
+            || ended.status == Some(503)
+            || ended.reason == Some(Reason::Timeout);
+        let policies = self.plan.upstream().policies();
+        if ended.outcome != Outcome::Cancelled {
+            policies.bulkhead().ended(self.began, lost, now);
+        }
+        let breaker = &self.plan.settings().breaker;
+        let slow = breaker.slow_call.is_some_and(|limit| now.saturating_duration_since(self.began) > limit);
+        let mut leave = self.leave.take();
+        match ended.outcome {
+            Outcome::Success => {}
+            Outcome::Cancelled => drop(leave.take()),
+            _ if ended.reason.is_some() && ended.outcome == Outcome::Permanent => drop(leave.take()), // The client's.
+            _ => {
+                if let Some(leave) = leave.take() {
+                    if ended.is_named_by(&breaker.failures) {
+                        leave.failed(slow, ended.told, now);
+                    } else {
+                        leave.succeeded(slow, now); // It answered: that is all that the breaker asks.
+                    }
+                }
+            }
+        }
+        Holding { plan: self.plan, leave, slow, _seat: self.seat }
+    }
+
+    fn tell_pauses(&mut self, exchange: &Exchange<'_>, ended: &Judged, now: Instant) {
+        let policies = self.plan.upstream().policies();
+        let throttle = &self.plan.upstream().settings().throttle;
+        let probe = self.probe.take();
+        if !throttle.adapt {
+            return;
+        }
+        let pauses = policies.pauses();
+        let scope = || self.scope.unwrap_or_else(|| exchange.keys.scope(exchange));
+        let longer = match (ended.outcome, ended.told) {
+            (Outcome::Quota, _) => pauses.spent(scope(), throttle.max_pause, now),
+            (Outcome::Throttled | Outcome::Transient, Some(wait)) => {
+                pauses.told(scope(), wait, throttle.max_pause, now)
+            }
+            _ => None,
+        };
+        if let Some(longer) = longer {
+            policies.metrics().throttled(longer);
+            emit(&Paused {
+                upstream: self.plan.upstream_name(),
+                outcome: ended.outcome.as_str(),
+                told_ms: ended.told.map(|told| u64::try_from(told.as_millis()).unwrap_or(u64::MAX)),
+                seconds: longer.as_secs_f64(),
+            });
+        }
+        if let Some(probe) = probe {
+            let how = match ended.outcome {
+                Outcome::Cancelled => ProbeEnd::Abandoned,
+                Outcome::Success | Outcome::Permanent => ProbeEnd::Passed,
+                Outcome::Transient | Outcome::Throttled | Outcome::Quota => {
+                    ProbeEnd::Failed { told: ended.told, max_pause: throttle.max_pause }
+                }
+            };
+            probe.ended(how, now);
+        }
+    }
+}
+
+impl Holding {
+    /// The answer was passed on to its last byte.
+    pub(super) fn completed(mut self, now: Instant) {
+        if let Some(leave) = self.leave.take() {
+            leave.succeeded(self.slow, now);
+        }
+    }
+
+    /// The answer was a change of protocol: that is what the breaker hears; the seat is held to the end.
+    pub(super) fn switched(mut self, now: Instant) -> Self {
+        if let Some(leave) = self.leave.take() {
+            leave.succeeded(self.slow, now);
+        }
+        self
+    }
+
+    /// The upstream broke it off, for this reason.
+    pub(super) fn cut(mut self, reason: Reason, now: Instant) {
+        use crate::policy::verdict::Verdict;
+        let Some(leave) = self.leave.take() else { return };
+        let ended = Judged::fault(reason, Verdict::Ambiguous);
+        if ended.is_named_by(&self.plan.settings().breaker.failures) {
+            leave.failed(self.slow, None, now);
+        } else {
+            leave.succeeded(self.slow, now);
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The attempts of one leg: at one upstream, under one plan, until one brings an answer or no further one may be made.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::admit::{Admission, Holding, admit};
+use super::exchange::Exchange;
+use super::failure::{Failure, Refusal};
+use super::finish::milliseconds;
+use super::pipeline::Proxy;
+use crate::clock;
+use crate::memory::Memory;
+use crate::policy::blame::ClientFault;
+use crate::policy::judge::Judged;
+use crate::policy::outcome::Outcome;
+use crate::policy::reason::Reason;
+use crate::policy::retry::{Asking, Decision, Stop};
+use crate::policy::told;
+use crate::policy::verdict::Verdict;
+use crate::route::Plan;
+use crate::telemetry::access::AttemptLine;
+use crate::telemetry::events::{AttemptFailed, emit};
+use crate::upstream::hold::Held;
+use crate::upstream::upload::Upload;
+use crate::upstream::{Fault, Reply};
+
+/// An answer that is as good as it gets: it goes to the client.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub reply: Reply,
+    pub holding: Holding,
+}
+
+/// A leg's end without one.
+#[derive(Debug)]
+pub(super) struct Spent {
+    pub failure: Failure,
+    /// The last answer, if there was one: it is what the client gets where nothing better is found.
+    pub kept: Option<Kept>,
+}
+
+/// An answer that says no more than that the attempt failed.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// As it comes.
+    Live(Box<Answered>),
+    /// Read, and its connection given back.
+    Held(Held),
+}
+
+/// Of a failed answer so much is kept while there may be a better one.
+const KEPT_MAX: u64 = 64 * 1024;
+
+/// And its end is waited for no longer than this: nobody else's time is spent on it.
+const KEPT_WITHIN: Duration = Duration::from_secs(1);
+
+impl Kept {
+    /// Reads it, so that something else can be tried meanwhile; `None` if it cannot be kept.
+    pub(super) async fn hold(self, memory: &Arc<Memory>, within: Duration) -> Option<Self> {
+        match self {
+            Self::Held(held) => Some(Self::Held(held)),
+            Self::Live(answered) => {
+                let until = clock::now() + within.min(KEPT_WITHIN);
+                answered.reply.hold(KEPT_MAX, memory.lease(), until).await.map(Self::Held)
+            }
+        }
+    }
+}
+
+/// Makes attempts under `exchange.plan`, unless the degradation level sheds its requests.
+///
+/// # Errors
+/// Why there is no answer, with the last one that there was.
+pub(super) async fn guarded(proxy: &Proxy, exchange: &mut Exchange<'_>) -> Result<Answered, Box<Spent>> {
+    if exchange.plan.settings().shed_at.sheds(proxy.degradation.level()) {
+        exchange.plan.upstream_metrics().policies.shed();
+        let detail = "requests to this upstream are shed while the whole is degraded";
+        let refusal = Refusal::new(Reason::Degraded, LEVEL_HOLDS, detail);
+        return Err(Box::new(Spent { failure: Failure::Refused(refusal), kept: None }));
+    }
+    run(exchange, &proxy.memory).await
+}
+
+/// A level gets better after so long a health at the soonest.
+const LEVEL_HOLDS: Duration = Duration::from_secs(5);
+
+/// Makes attempts under `exchange.plan`.
+///
+/// # Errors
+/// Why there is no answer, with the last one that there was.
+async fn run(exchange: &mut Exchange<'_>, memory: &Arc<Memory>) -> Result<Answered, Box<Spent>> {
+    let mut kept = None;
+    let mut previous = Duration::ZERO;
+    loop {
+        let admission = match admit(exchange).await {
+            Ok(admission) => admission,
+            Err(refusal) => return Err(refused(exchange, refusal, kept)),
+        };
+        let begun = clock::now();
+        let (sent, ended, admission) = attempt(exchange, admission).await;
+        let now = clock::now();
+        exchange.decided = now;
+        let holding = admission.settle(exchange, &ended, now);
+        exchange.last = Some(ended);
+        exchange.may_have_acted |= !exchange.repeatable().permits_resend(ended.verdict);
+        let failure = match sent {
+            Ok(reply) if ended.is_final() => {
+                if exchange.leg_attempts > 1 && ended.outcome == Outcome::Success {
+                    exchange.plan.upstream_metrics().policies.retry_succeeded();
+                }
+                return Ok(Answered { reply, holding });
+            }
+            Ok(reply) => {
+                kept = Some(Kept::Live(Box::new(Answered { reply, holding })));
+                None
+            }
+            Err(fault) => {
+                drop(holding);
+                if let Some(fault) = exchange.upload.as_ref().and_then(Upload::fault) {
+                    return Err(Box::new(Spent { failure: Failure::Client(fault), kept: None }));
+                }
+                kept = None;
+                Some(fault)
+            }
+        };
+        let decision = decide(exchange, &ended, now.saturating_duration_since(begun), previous, now);
+        note(exchange, &ended, failure.as_ref(), decision);
+        let Decision::Again { wait } = decision else {
+            let failure = failure.map_or_else(|| answered_badly(&ended), Failure::Upstream);
+            return Err(Box::new(Spent { failure, kept }));
+        };
+        let due = now + wait;
+        if let Some(answer) = kept.take() {
+            kept = Box::pin(answer.hold(memory, wait.max(KEPT_AT_LEAST))).await;
+        }
+        let untaken = Untaken { plan: Arc::clone(&exchange.plan), armed: true };
+        tokio::time::sleep_until(due.into()).await;
+        untaken.sent();
+        previous = wait;
+    }
+}
+
+/// Even without a wait an answer that has come whole is read.
+const KEPT_AT_LEAST: Duration = Duration::from_millis(50);
+
+/// A retry taken from the budget whose client hangs up during the wait is given back.
+struct Untaken {
+    plan: Arc<Plan>,
+    armed: bool,
+}
+
+impl Untaken {
+    fn sent(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        if self.armed {
+            self.plan.upstream().policies().give_back_retry(clock::now());
+        }
+    }
+}
+
+/// A policy refused: before the first attempt, or a retry that was granted before.
+fn refused(exchange: &Exchange<'_>, refusal: Refusal, kept: Option<Kept>) -> Box<Spent> {
+    if exchange.leg_attempts > 0 {
+        exchange.plan.upstream().policies().give_back_retry(clock::now());
+        if refusal.reason == Reason::BreakerOpen {
+            exchange.plan.upstream_metrics().policies.retry_refused(Stop::Breaker);
+        }
+    }
+    Box::new(Spent { failure: Failure::Refused(refusal), kept })
+}
+
+/// For an answer that is kept: what its failure is called.
+fn answered_badly(ended: &Judged) -> Failure {
+    let reason = if ended.outcome == Outcome::Quota { Reason::Quota } else { Reason::Exhausted };
+    Failure::Refused(Refusal::new(reason, Duration::ZERO, "the upstream's last answer was a failure"))
+}
+
+fn decide(
+    exchange: &Exchange<'_>,
+    ended: &Judged,
+    took: Duration,
+    previous: Duration,
+    now: Instant,
+) -> Decision {
+    let plan = &exchange.plan;
+    let policies = plan.upstream().policies();
+    let retry = &plan.settings().retry;
+    if retry.max_attempts == 1 {
+        return Decision::Stop(Stop::Attempts); // Nothing else needs to be asked.
+    }
+    let asking = Asking {
+        ended: *ended,
+        attempts: exchange.leg_attempts,
+        resend: !exchange.may_have_acted,
+        replayable: exchange.replayable(),
+        opted_out: exchange.opted.retry,
+        took,
+        left: exchange.deadline.saturating_duration_since(now),
+        previous,
+        breaker_refuses: plan.breaker().would_refuse(exchange.keys.breaker, now),
+    };
+    retry.decide(&asking, fastrand::f64(), || policies.take_retry(now))
+}
+
+/// Counts and logs what was decided.
+fn note(exchange: &Exchange<'_>, ended: &Judged, fault: Option<&Fault>, decision: Decision) {
+    let metrics = &exchange.plan.upstream_metrics().policies;
+    let (again, why) = match decision {
+        Decision::Again { wait } => {
+            metrics.retried(ended.word());
+            (Some(wait), None)
+        }
+        Decision::Stop(stop) => {
+            metrics.retry_refused(stop);
+            (None, Some(stop.as_str()))
+        }
+    };
+    emit(&AttemptFailed {
+        request_id: exchange.id.as_str(),
+        upstream: exchange.plan.upstream_name(),
+        attempt: exchange.attempts,
+        reason: ended.word(),
+        status: ended.status,
+        verdict: ended.verdict.as_str(),
+        error: fault.map_or("", |fault| &fault.detail),
+        told_ms: ended.told.map(milliseconds),
+        retry_in_ms: again.map(milliseconds),
+        not_retried: why,
+    });
+}
+
+/// One attempt; over a new connection once more if a pooled one proves to be stale.
+async fn attempt(
+    exchange: &mut Exchange<'_>,
+    admission: Admission,
+) -> (Result<Reply, Fault>, Judged, Admission) {
+    exchange.attempts += 1;
+    exchange.leg_attempts += 1;
+    let mut fresh = false;
+    loop {
+        let (sent, ended) = send(exchange, fresh).await;
+        let again = match &sent {
+            Err(fault) => {
+                fault.stale
+                    && !fresh
+                    && ended.outcome == Outcome::Transient
+                    && exchange.repeatable().permits_resend(fault.verdict)
+                    && exchange.replayable()
+            }
+            Ok(_) => false,
+        };
+        if !again {
+            return (sent, ended, admission);
+        }
+        exchange.plan.upstream_metrics().stale_connection();
+        fresh = true; // A stale connection is replaced once, outside of all retries.
+    }
+}
+
+/// One send. `fresh`: not over a connection that has served before.
+async fn send(exchange: &mut Exchange<'_>, fresh: bool) -> (Result<Reply, Fault>, Judged) {
+    let plan = Arc::clone(&exchange.plan);
+    let begun = clock::now();
+    let deadline = exchange.deadline.min(begun + plan.settings().timeout.attempt);
+    let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
+    let sent =
+        plan.upstream().send(exchange.client.worker, exchange.outgoing(begun), fresh, deadline.into()).await;
+    let ended = judge(exchange, &sent);
+    let now = clock::now();
+    pending.settle(ended.outcome, now);
+    if let Some(record) = exchange.finish.record() {
+        record.attempts.push(attempt_line(&sent, &ended, now.saturating_duration_since(begun)));
+    }
+    (sent, ended)
+}
+
+fn judge(exchange: &Exchange<'_>, sent: &Result<Reply, Fault>) -> Judged {
+    match sent {
+        Ok(reply) => {
+            let status = reply.response.status().as_u16();
+            let settings = exchange.plan.settings();
+            let listed = [&settings.retry.on[..], &settings.breaker.failures[..]];
+            if Outcome::of_status(status) == Outcome::Success {
+                return Judged::answer(status, None, false, &listed);
+            }
+            let headers = reply.response.headers();
+            let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+            let asks_back = field("retry-after").is_some();
+            // Only an answer that says "wait" is asked how long: rate-limit fields stand on others too.
+            let says_wait = matches!(status, 429 | 503 | 529) || asks_back;
+            let told =
+                says_wait.then(|| told::told(&field, Duration::from_millis(clock::unix_ms()))).flatten();
+            Judged::answer(status, told.map(|told| told.wait), asks_back, &listed)
+        }
+        Err(fault) => match exchange.upload.as_ref().and_then(Upload::fault) {
+            Some(client) => Judged::client(client == ClientFault::Gone, client.reason(), fault.verdict),
+            None => Judged::fault(fault.reason, fault.verdict),
+        },
+    }
+}
+
+/// An attempt whose end is counted, whatever it is: dropped unsettled, it was cancelled.
+struct PendingAttempt<'a> {
+    plan: &'a Plan,
+    begun: Instant,
+    settled: bool,
+}
+
+impl PendingAttempt<'_> {
+    fn settle(&mut self, outcome: Outcome, now: Instant) {
+        self.settled = true;
+        self.plan.upstream_metrics().attempt(outcome, now.saturating_duration_since(self.begun));
+    }
+}
+
+impl Drop for PendingAttempt<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.settle(Outcome::Cancelled, clock::now());
+        }
+    }
+}
+
+fn attempt_line(sent: &Result<Reply, Fault>, ended: &Judged, took: Duration) -> AttemptLine {
+    let fault = sent.as_ref().err();
+    AttemptLine {
+        outcome: ended.outcome.as_str(),
+        status: ended.status,
+        reason: fault.map(|fault| fault.reason.as_str()),
+        verdict: (ended.verdict != Verdict::Done).then_some(ended.verdict.as_str()),
+        error: fault.map(|fault| fault.detail.clone()),
+        duration_ms: milliseconds(took),
+        stale_connection: fault.is_some_and(|fault| fault.stale),
+    }
+}

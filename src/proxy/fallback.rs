@@ -1,0 +1,211 @@
+//! What answers when an upstream cannot: another upstream, fixed words, or the last good answer. Tried in order.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+
+use super::attempts::{self, Answered, Spent};
+use super::exchange::{Exchange, Turned};
+use super::failure::Failure;
+use super::json;
+use super::keys::Keys;
+use super::pipeline::Proxy;
+use super::stale::Again;
+use crate::clock;
+use crate::memory::Lease;
+use crate::policy::reason::Reason;
+use crate::route::{How, Plan};
+use crate::telemetry::events::{FellBack, emit};
+
+/// What goes to the client.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one: it is not worth an allocation"
+)]
+#[derive(Debug)]
+pub(super) enum Delivered {
+    /// The answer of the upstream that the route leads to.
+    Upstream(Answered),
+    /// Another's, because of `reason`.
+    Fallback { reason: Reason, by: By },
+}
+
+/// Who answered instead.
+#[derive(Debug)]
+pub(super) enum By {
+    Upstream { name: String, answered: Box<Answered> },
+    Response { plan: Arc<Plan>, number: usize },
+    Stale(Again),
+}
+
+/// A wait for the answer that is to be kept must not cost the fallback its time.
+const KEEP_WITHIN: std::time::Duration = std::time::Duration::from_millis(200);
+
+type Rescued<'f> = Pin<Box<dyn Future<Output = Result<Delivered, Box<Spent>>> + Send + 'f>>;
+
+/// Looks for someone who answers instead. Without one the failure comes back as it was.
+pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange<'_>, spent: Box<Spent>) -> Rescued<'f> {
+    Box::pin(async move {
+        let mut spent = spent;
+        let plan = Arc::clone(&exchange.plan);
+        if exchange.opted.fallback || matches!(spent.failure, Failure::Client(_)) {
+            return Err(spent);
+        }
+        let last = exchange.last.filter(|_| exchange.leg_attempts > 0);
+        let reason = spent.reason();
+        for (number, fallback) in plan.fallbacks().iter().enumerate() {
+            if !fallback.on.iter().any(|cause| cause.names(Some(spent.failure.reason()), last.as_ref())) {
+                continue;
+            }
+            let by = match &fallback.how {
+                How::Response { .. } => By::Response { plan: Arc::clone(&plan), number },
+                How::Stale(age) => match proxy.stale.find(exchange, *age, clock::now()) {
+                    Some(again) => By::Stale(again),
+                    None => continue,
+                },
+                How::Upstream { name, .. } => {
+                    if let Some(kept) = spent.kept.take() {
+                        spent.kept = kept.hold(&proxy.memory, KEEP_WITHIN).await;
+                    }
+                    match turned(proxy, exchange, &plan, &fallback.how).await {
+                        Some(Delivered::Upstream(answered)) => {
+                            By::Upstream { name: name.clone(), answered: Box::new(answered) }
+                        }
+                        Some(other) => return Ok(other), // The other upstream's own fallback.
+                        None => continue,
+                    }
+                }
+            };
+            note(exchange, &by, reason);
+            return Ok(Delivered::Fallback { reason, by });
+        }
+        Err(spent)
+    })
+}
+
+fn note(exchange: &Exchange<'_>, by: &By, reason: Reason) {
+    let (kind, to) = match by {
+        By::Upstream { name, .. } => ("upstream", name.as_str()),
+        By::Response { .. } => ("response", ""),
+        By::Stale(_) => ("stale", ""),
+    };
+    let home = exchange.finish.plan();
+    home.upstream_metrics().policies.fell_back(kind);
+    emit(&FellBack {
+        request_id: exchange.id.as_str(),
+        upstream: home.upstream_name(),
+        kind,
+        to,
+        reason: reason.as_str(),
+    });
+}
+
+/// The same request to another upstream, under that one's own policies. The request is put back as it was where that brings
+/// no answer.
+async fn turned(
+    proxy: &Proxy,
+    exchange: &mut Exchange<'_>,
+    from: &Arc<Plan>,
+    how: &How,
+) -> Option<Delivered> {
+    let How::Upstream { name, path, json, pass_credentials } = how else { return None };
+    // An attempt that may have acted is not followed by one elsewhere, and half a body goes nowhere.
+    if exchange.may_have_acted || !exchange.replayable() {
+        return None;
+    }
+    let plan = Arc::clone(proxy.table.load().plan_of(name)?);
+    let target = match path {
+        Some(path) => elsewhere(exchange, path)?,
+        None => exchange.target.clone(),
+    };
+    let body = if json.is_empty() { None } else { Some(rewritten(proxy, exchange, json).await?) };
+    let (body, lease) = body.unzip();
+    let without_credentials =
+        !pass_credentials || exchange.turned.as_ref().is_some_and(|turned| turned.without_credentials);
+    let earlier = exchange.turned.as_mut().and_then(|turned| turned.body.clone());
+    let turn = Turned { without_credentials, body: body.or(earlier), _lease: lease };
+    let before = (exchange.target.clone(), exchange.deadline, exchange.leg_attempts, exchange.turned.take());
+    exchange.turned = Some(turn);
+    exchange.target = target;
+    exchange.leg_attempts = 0;
+    let until = clock::now() + plan.settings().timeout.total;
+    exchange.deadline = exchange.patience.map_or(until, |patience| patience.min(until));
+    exchange.plan = plan;
+    exchange.keys = keys(exchange).await;
+    match leg(proxy, exchange).await {
+        Ok(delivered) => Some(delivered),
+        Err(_) => {
+            exchange.plan = Arc::clone(from);
+            (exchange.target, exchange.deadline, exchange.leg_attempts, exchange.turned) = before;
+            None
+        }
+    }
+}
+
+async fn leg(proxy: &Proxy, exchange: &mut Exchange<'_>) -> Result<Delivered, Box<Spent>> {
+    let spent = match attempts::guarded(proxy, exchange).await {
+        Ok(answered) => return Ok(Delivered::Upstream(answered)),
+        Err(spent) => spent,
+    };
+    rescue(proxy, exchange, spent).await
+}
+
+/// The keys of the request under the plan in force.
+pub(super) async fn keys(exchange: &Exchange<'_>) -> Keys {
+    let plan = &exchange.plan;
+    let body = if super::keys::in_body(plan) { whole(exchange).await } else { None };
+    Keys::new(exchange, plan, body.as_ref())
+}
+
+/// The request's body whole, if it can be kept.
+async fn whole(exchange: &Exchange<'_>) -> Option<Bytes> {
+    let turned = exchange.turned.as_ref().and_then(|turned| turned.body.clone());
+    if turned.is_some() {
+        return turned;
+    }
+    // A client's fault shows again when the body is sent.
+    exchange.upload.clone()?.whole().await.ok().flatten()
+}
+
+async fn rewritten(
+    proxy: &Proxy,
+    exchange: &Exchange<'_>,
+    fields: &[(String, serde_json::Value)],
+) -> Option<(Bytes, Lease)> {
+    let body = whole(exchange).await?;
+    let mut text = std::str::from_utf8(&body).ok()?.to_owned();
+    for (pointer, value) in fields {
+        text = json::replace(&text, pointer, value)?;
+    }
+    let mut lease = proxy.memory.lease();
+    lease.grow(text.len() as u64).then(|| (Bytes::from(text), lease))
+}
+
+/// `path` with `{rest}` filled in; the query stays.
+fn elsewhere(exchange: &Exchange<'_>, path: &str) -> Option<PathAndQuery> {
+    let route = exchange.finish.plan().route();
+    let whole = exchange.target.path();
+    let rest =
+        if route.strip_prefix { whole } else { whole.strip_prefix(route.path.as_str()).unwrap_or(whole) };
+    let mut target = path.replace("{rest}", rest.trim_start_matches('/'));
+    if !target.starts_with('/') {
+        target.insert(0, '/');
+    }
+    if let Some(query) = exchange.target.query().filter(|_| !target.contains('?')) {
+        target.push('?');
+        target.push_str(query);
+    }
+    PathAndQuery::try_from(target).ok()
+}
+
+impl Spent {
+    /// What the client is told of the failure.
+    pub(super) const fn reason(&self) -> Reason {
+        match (&self.kept, &self.failure) {
+            (Some(_), failure) if !matches!(failure.reason(), Reason::Quota) => Reason::Exhausted,
+            (_, failure) => failure.reason(),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! A breaker in service: the pure one behind a lock, its changes told to the log, the metrics and whoever watches.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::clock;
+use crate::policy::breaker::{Ended, Figures, Permit, Refused, Settings, State, Transition};
+use crate::policy::breakers::Breakers;
+use crate::telemetry::events::{BreakerChanged, emit};
+use crate::telemetry::metrics::BreakerMetrics;
+
+/// The breaker of an upstream, or of a route that has its own: one for each value of its key.
+#[derive(Debug)]
+pub struct BreakerCell {
+    upstream: String,
+    /// "" for the upstream's own.
+    route: String,
+    breakers: Mutex<Breakers>,
+    /// Whether any of them is not simply closed: asked before anything else is taken.
+    troubled: AtomicBool,
+    metrics: BreakerMetrics,
+    /// Until when the time spent open is counted.
+    counted: Mutex<Option<Instant>>,
+    changed: Arc<Notify>,
+}
+
+impl BreakerCell {
+    /// Closed. `changed` is told of each change.
+    #[must_use]
+    pub fn new(
+        (upstream, route): (&str, &str),
+        settings: &Settings,
+        metrics: BreakerMetrics,
+        changed: Arc<Notify>,
+    ) -> Arc<Self> {
+        metrics.state(State::Closed);
+        Arc::new(Self {
+            upstream: upstream.to_owned(),
+            route: route.to_owned(),
+            breakers: Mutex::new(Breakers::new(settings)),
+            troubled: AtomicBool::new(false),
+            metrics,
+            counted: Mutex::new(None),
+            changed,
+        })
+    }
+
+    /// The route whose own it is; "" for the upstream's.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// Leave for one attempt.
+    ///
+    /// # Errors
+    /// The breaker is open, or half open with all its probes under way.
+    pub fn ask(self: &Arc<Self>, key: Option<u64>, now: Instant) -> Result<Leave, Refused> {
+        let asked = self.breakers().ask(key, now, fastrand::f64());
+        self.turned(asked.transition, now);
+        match asked.answer {
+            Ok(permit) => Ok(Leave { cell: Arc::clone(self), key, permit: Some(permit) }),
+            Err(refused) => {
+                self.metrics.refused();
+                Err(refused)
+            }
+        }
+    }
+
+    /// Why an attempt would be refused now, if it would; nothing is taken and nothing counted.
+    #[must_use]
+    pub fn would_refuse(&self, key: Option<u64>, now: Instant) -> bool {
+        self.troubled.load(Ordering::Relaxed) && self.breakers().would_refuse(key, now)
+    }
+
+    /// What time alone decides.
+    pub fn tick(&self, now: Instant) {
+        if self.troubled.load(Ordering::Relaxed) {
+            self.each(now, |breakers| breakers.tick(now, fastrand::f64()));
+            self.count_open(now);
+        }
+    }
+
+    /// The active check found the upstream down.
+    pub fn health_down(&self, now: Instant) {
+        self.each(now, |breakers| breakers.health_down(now, fastrand::f64()));
+    }
+
+    /// The active check found it well again.
+    pub fn health_up(&self, now: Instant) {
+        self.each(now, |breakers| breakers.health_up(now));
+    }
+
+    /// An operator's word.
+    pub fn force_open(&self, now: Instant) {
+        self.each(now, |breakers| breakers.force_open(now));
+    }
+
+    /// An operator's word.
+    pub fn force_close(&self, now: Instant) {
+        self.each(now, |breakers| breakers.force_close(now));
+    }
+
+    /// An operator's word: by itself again.
+    pub fn auto(&self, now: Instant) {
+        self.each(now, |breakers| breakers.auto(now));
+    }
+
+    /// An operator's word: closed, and nothing counted yet.
+    pub fn reset(&self, now: Instant) {
+        self.each(now, |breakers| breakers.reset(now));
+    }
+
+    /// New settings, the same state.
+    pub fn retune(&self, settings: &Settings, now: Instant) {
+        self.each(now, |breakers| breakers.retune(settings, now));
+    }
+
+    /// The worst state of its breakers.
+    #[must_use]
+    pub fn worst(&self) -> State {
+        self.breakers().worst()
+    }
+
+    /// The figures of the worst.
+    #[must_use]
+    pub fn figures(&self, now: Instant) -> Figures {
+        self.breakers().figures(now)
+    }
+
+    fn each(&self, now: Instant, change: impl FnOnce(&mut Breakers) -> Vec<Transition>) {
+        let transitions = change(&mut self.breakers());
+        for transition in transitions {
+            self.turned(Some(transition), now);
+        }
+    }
+
+    fn tell(&self, key: Option<u64>, permit: Permit, ended: Ended, now: Instant) {
+        let transition = self.breakers().tell(key, permit, ended, now, fastrand::f64());
+        self.turned(transition, now);
+    }
+
+    fn turned(&self, transition: Option<Transition>, now: Instant) {
+        let Some(transition) = transition else { return };
+        let worst = {
+            let breakers = self.breakers();
+            self.troubled.store(breakers.troubled(), Ordering::Relaxed);
+            breakers.worst()
+        };
+        self.metrics.turned(transition.from, transition.to);
+        self.metrics.state(worst);
+        self.count_open(now);
+        emit(&BreakerChanged { upstream: &self.upstream, route: &self.route, transition: &transition });
+        self.changed.notify_one();
+    }
+
+    fn count_open(&self, now: Instant) {
+        let open = matches!(self.worst(), State::Open | State::ForcedOpen);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = *counted {
+            self.metrics.stood_open(now.saturating_duration_since(since));
+        }
+        *counted = open.then_some(now);
+    }
+
+    fn breakers(&self) -> MutexGuard<'_, Breakers> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leave for one attempt. It must be told how the attempt ended; dropped, it tells that it was abandoned.
+#[derive(Debug)]
+#[must_use]
+pub struct Leave {
+    cell: Arc<BreakerCell>,
+    key: Option<u64>,
+    permit: Option<Permit>,
+}
+
+impl Leave {
+    /// The attempt ended well.
+    pub fn succeeded(mut self, slow: bool, now: Instant) {
+        self.tell(Ended::Success { slow }, now);
+    }
+
+    /// The attempt failed; the upstream may have told to wait.
+    pub fn failed(mut self, slow: bool, told: Option<Duration>, now: Instant) {
+        self.tell(Ended::Failure { slow, told }, now);
+    }
+
+    fn tell(&mut self, ended: Ended, now: Instant) {
+        if let Some(permit) = self.permit.take() {
+            self.cell.tell(self.key, permit, ended, now);
+        }
+    }
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if self.permit.is_some() {
+            self.tell(Ended::Abandoned, clock::now());
+        }
+    }
+}
