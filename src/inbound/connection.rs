@@ -19,9 +19,11 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::frames::{self, Frames};
 use super::guard::{Guard, Limits, Resettable};
 use super::listen::Door;
 use crate::drain::Phase;
+use crate::policy::blame::ClientFault;
 use crate::proxy::body::Body;
 use crate::proxy::failure::Failure;
 use crate::proxy::id::RequestId;
@@ -34,6 +36,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
 
+/// What waits in one HTTP/2 stream for a client that takes it slowly. The library's own bound, 400 KiB, would be a hundred
+/// megabytes for one client with great windows and many streams.
+const SEND_BUFFER: usize = 64 * 1024;
+
 /// An HTTP/2 client that vanished without a word is noticed after this twice.
 const PING: Duration = Duration::from_secs(45);
 
@@ -41,7 +47,7 @@ const PING: Duration = Duration::from_secs(45);
 struct Connection {
     proxy: Arc<Proxy>,
     client: Client,
-    /// Requests that the HTTP library has handed over.
+    /// Requests that the HTTP/1.1 library has handed over.
     number: AtomicU64,
     /// It came when there were too many connections: its requests are refused for as long as there are.
     over: bool,
@@ -74,7 +80,7 @@ pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usi
     }
 }
 
-async fn http<S>(mut stream: S, mut connection: Connection, limits: Limits, http2: bool)
+async fn http<S>(mut stream: S, connection: Connection, limits: Limits, http2: bool)
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
@@ -91,14 +97,27 @@ where
         if http2 { Ok(Ok(true)) } else { tokio::time::timeout(limits.head_timeout, prior_knowledge).await };
     match http2 {
         // Boxed: HTTP/1.1 connections, of which there are many, need not be as large.
-        Ok(Ok(true)) => Box::pin(serve_http2(Rewound { stream, read_ahead }, connection, limits)).await,
-        Ok(Ok(false)) => {
-            let (guard, wire) = Guard::new(stream, read_ahead, limits);
-            connection.client.wire = Some(wire);
-            serve_http1(guard, connection).await;
+        Ok(Ok(true)) => {
+            let frames = Frames::new(stream, read_ahead, limits.head_timeout);
+            Box::pin(serve_http2(frames, connection, limits)).await;
+        }
+        Ok(Ok(false)) => guarded(stream, read_ahead, connection, limits).await,
+        // What came began as HTTP/2 would, and is the beginning of a slow head all the same.
+        Err(_) if !read_ahead.is_empty() => {
+            let out_of_time = Limits { head_timeout: Duration::ZERO, ..limits };
+            guarded(stream, read_ahead, connection, out_of_time).await;
         }
         Ok(Err(_)) | Err(_) => {} // The client left, or said nothing in time.
     }
+}
+
+async fn guarded<S>(stream: S, read_ahead: BytesMut, mut connection: Connection, limits: Limits)
+where
+    S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
+{
+    let (guard, wire) = Guard::new(stream, read_ahead, limits);
+    connection.client.wire = Some(wire);
+    serve_http1(guard, connection).await;
 }
 
 async fn serve_http1<S>(guard: Guard<S>, connection: Connection)
@@ -107,7 +126,11 @@ where
 {
     let peer = connection.client.peer;
     let connection = Arc::new(connection);
-    let service = service_fn(move |request| answer(Arc::clone(&connection), request));
+    let service = service_fn(move |request| {
+        let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let refused = connection.client.wire.as_ref().and_then(|wire| wire.refused(number));
+        answer(Arc::clone(&connection), request, refused)
+    });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None);
     if let Err(error) = builder.serve_connection(TokioIo::new(guard), service).with_upgrades().await {
@@ -115,22 +138,27 @@ where
     }
 }
 
-async fn serve_http2<S>(stream: Rewound<S>, connection: Connection, limits: Limits)
+async fn serve_http2<S>(stream: Frames<S>, connection: Connection, limits: Limits)
 where
-    S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut phase = connection.proxy.drain.watch();
     let peer = connection.client.peer;
     let began_serving = connection.proxy.drain.phase() == Phase::Serving;
     let connection = Arc::new(connection);
-    let service = service_fn(move |request| answer(Arc::clone(&connection), request));
+    let head_bytes_max = limits.head_bytes_max;
+    let service = service_fn(move |request| {
+        let fits = frames::fits(&request, head_bytes_max);
+        answer(Arc::clone(&connection), request, (!fits).then_some(ClientFault::HeadTooLarge))
+    });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(frames::list_bytes_max(limits.head_bytes_max));
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut leaving = false;
     loop {
@@ -153,9 +181,12 @@ where
     }
 }
 
-async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
-    let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
-    let refused = connection.client.wire.as_ref().and_then(|wire| wire.refused(number));
+/// `refused`: why the request's head is not to be heeded.
+async fn answer(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+    refused: Option<ClientFault>,
+) -> Result<Response<Body>, Broken> {
     if let Some(fault) = refused {
         return Ok(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault)));
     }
@@ -187,64 +218,6 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resu
 #[derive(Debug, thiserror::Error)]
 #[error("broken off by a panic")]
 struct Broken;
-
-/// A stream with what was read ahead of it.
-struct Rewound<S> {
-    stream: S,
-    read_ahead: BytesMut,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        out: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let this = self.get_mut();
-        if this.read_ahead.is_empty() {
-            return std::pin::Pin::new(&mut this.stream).poll_read(cx, out);
-        }
-        let length = this.read_ahead.len().min(out.remaining());
-        out.put_slice(&this.read_ahead.split_to(length));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        std::pin::Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        std::pin::Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-}
 
 impl Resettable for TcpStream {
     fn reset_on_close(&self) {

@@ -5,6 +5,7 @@
 //! request: every one becomes a call of [`crate::proxy::Proxy::handle`].
 
 pub mod connection;
+pub mod frames;
 pub mod framing;
 pub mod guard;
 mod judge;

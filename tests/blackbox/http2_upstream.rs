@@ -2,16 +2,10 @@
 
 use std::sync::mpsc::sync_channel;
 
-use super::http2::{PREFACE, SETTINGS, frame};
-use crate::support::{Connection, Fender, PATIENCE, Setup, Upstream, eventually};
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS_KIND: u8 = 4;
-const GOAWAY: u8 = 7;
-
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
+use crate::support::frames::{
+    ACK, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, SETTINGS_KIND, WHOLE, frame,
+};
+use crate::support::{Connection, Fender, PATIENCE, Protocol, Service, Setup, Upstream, eventually};
 
 const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
 const NO_ERROR: [u8; 4] = [0; 4];
@@ -38,7 +32,7 @@ fn upstream(answer: impl Fn(usize, u32) -> Answer + Send + Sync + 'static) -> Up
         while let Some(stream) = next_request(connection) {
             let head = Default::default();
             connection.remember_head(head);
-            let ok = frame(HEADERS, 5, stream, &[0x88]); // :status 200
+            let ok = frame(HEADERS, WHOLE, stream, &[0x88]); // :status 200
             match answer(connection.number, stream) {
                 Answer::Ok => {
                     connection.send(ok);
@@ -66,16 +60,12 @@ fn upstream(answer: impl Fn(usize, u32) -> Answer + Send + Sync + 'static) -> Up
 /// Reads on until a stream's request has ended; none at the end of the connection.
 fn next_request(connection: &mut Connection) -> Option<u32> {
     loop {
-        let head = connection.exactly(9)?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let (kind, flags) = (head[3], head[4]);
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        connection.exactly(length as usize)?;
-        if kind == SETTINGS_KIND && flags & ACK == 0 {
+        let came = connection.frame()?;
+        if came.kind == SETTINGS_KIND && came.flags & ACK == 0 {
             connection.send(frame(SETTINGS_KIND, ACK, 0, &[]));
         }
-        if stream != 0 && kind <= HEADERS && flags & END_STREAM != 0 {
-            return Some(stream);
+        if came.stream != 0 && came.kind <= HEADERS && came.flags & END_STREAM != 0 {
+            return Some(came.stream);
         }
     }
 }

@@ -6,6 +6,7 @@ mod endpoints;
 mod forwarding;
 mod framing;
 mod http2;
+mod http2_bounds;
 mod http2_upstream;
 mod problems;
 mod reload;

@@ -1,6 +1,5 @@
 //! Bodies that flow: nothing held back, nothing hoarded, and a cut that is seen as a cut.
 
-use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
@@ -66,18 +65,7 @@ fn a_cut_of_an_http2_upstream_is_seen_too() {
 
 #[test]
 fn an_event_arrives_before_the_next_is_written() {
-    let (arrived, wait) = sync_channel(1);
-    let wait = Mutex::new(wait);
-    let upstream = Upstream::scripted(move |connection| {
-        connection.request();
-        connection
-            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
-        for number in 0..3 {
-            connection.send(format!("9\r\ndata: {number}\n\n\r\n"));
-            wait.lock().unwrap().recv_timeout(PATIENCE).expect("the event arrives");
-        }
-        connection.send("0\r\n\r\n");
-    });
+    let (upstream, arrived) = Upstream::events();
     let fender = Fender::start(upstream.as_api(""));
     let mut client = fender.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");

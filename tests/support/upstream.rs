@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -76,6 +77,24 @@ impl Upstream {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    /// Answers with three events, the next one when it is told that the last one has arrived.
+    pub(crate) fn events() -> (Self, SyncSender<()>) {
+        let (arrived, wait) = sync_channel(1);
+        let wait = Mutex::new(wait);
+        let upstream = Self::scripted(move |connection| {
+            connection.request();
+            connection.send(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
+            );
+            for number in 0..3 {
+                connection.send(format!("9\r\ndata: {number}\n\n\r\n"));
+                wait.lock().unwrap().recv_timeout(PATIENCE).expect("the event arrives");
+            }
+            connection.send("0\r\n\r\n");
+        });
+        (upstream, arrived)
+    }
+
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
