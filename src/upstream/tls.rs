@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -97,6 +97,40 @@ impl Client {
         };
         Ok((stream, http2))
     }
+}
+
+/// How a peer that broke TLS off said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alert {
+    /// It does not take our certificate, or the lack of one. Over TLS 1.3 it may say so only after our side of the handshake
+    /// is done and a request has left, which it has not read then.
+    Certificate,
+    Other,
+}
+
+/// The alert among an error's causes.
+#[must_use]
+pub(super) fn alert(error: &(dyn std::error::Error + 'static)) -> Option<Alert> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::AlertReceived(alert)) = inner.or_else(|| error.downcast_ref()) {
+            return Some(match alert {
+                AlertDescription::NoCertificate
+                | AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::CertificateRequired => Alert::Certificate,
+                _ => Alert::Other,
+            });
+        }
+        cause = error.source();
+    }
+    None
 }
 
 impl std::fmt::Debug for Client {
