@@ -9,6 +9,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
+use super::prune::Named;
 use crate::clock;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
@@ -70,6 +71,8 @@ pub struct Live {
     pub log_lines_dropped: u64,
     /// Upstream, open, idle.
     pub upstreams: Vec<(String, usize, usize)>,
+    /// Whose series are shown.
+    pub named: Named,
 }
 
 impl Metrics {
@@ -204,7 +207,9 @@ impl Metrics {
                 .set(as_gauge(open.saturating_sub(*idle)));
         }
         let mut text = Vec::with_capacity(16 * 1024);
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        let mut families = self.registry.gather();
+        live.named.prune(&mut families);
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }

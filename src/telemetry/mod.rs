@@ -7,4 +7,5 @@ pub mod access;
 pub mod events;
 pub mod logging;
 pub mod metrics;
+pub mod prune;
 mod sink;

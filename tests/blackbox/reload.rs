@@ -184,3 +184,48 @@ fn a_stream_outlives_a_reload() {
     go_on.send(()).unwrap();
     assert_eq!(client.exactly(4).unwrap(), b"more", "but not from what is in flight");
 }
+
+#[test]
+fn the_form_of_the_log_needs_a_restart() {
+    let upstream = mirror();
+    let fender = marked(&upstream, "old").start();
+    let mut next = marked(&upstream, "new");
+    next = next.head("profile = \"development\"");
+    fender.rewrite_config(&next);
+    let refused = fender.admin_post("/api/v1/config/reload", Some("open-sesame"));
+    assert_eq!(refused.status(), 422);
+    assert!(
+        refused.text().contains("needs_restart") && refused.text().contains("profile"),
+        "{}",
+        refused.text()
+    );
+    fender.rewrite_config(&marked(&upstream, "new").head("profile = \"testing\""));
+    assert_eq!(fender.admin_post("/api/v1/config/reload", Some("open-sesame")).status() / 100, 2);
+}
+
+#[test]
+fn the_series_of_what_a_reload_takes_away_go_and_the_others_stay() {
+    let upstream = mirror();
+    let (kept, gone) = (
+        format!("[upstream.kept]\nurl = \"{}\"\nroute = \"/kept\"\n", upstream.url()),
+        format!("[upstream.gone]\nurl = \"{}\"\nroute = \"/gone\"\n", upstream.url()),
+    );
+    let more = "[[route]]\nname = \"more\"\npath = \"/more\"\nupstream = \"kept\"\n";
+    let fender = Setup::new(format!("{kept}{gone}{more}")).admin(TOKENS).start();
+    for path in ["/kept", "/gone", "/more"] {
+        assert_eq!(fender.get(path).status(), 200);
+    }
+    let series = |label: &str| fender.metrics().keys().filter(|name| name.contains(label)).count();
+    let (of_kept, of_gone) = (series("upstream=\"kept\""), series("upstream=\"gone\""));
+    assert!(of_gone > 10 && series("route=\"more\"") > 0, "{of_kept} {of_gone}");
+    fender.rewrite_config(&Setup::new(kept).admin(TOKENS));
+    assert_eq!(fender.admin_post("/api/v1/config/reload", Some("open-sesame")).status() / 100, 2);
+    assert_eq!((series("upstream=\"gone\""), series("route=\"more\"")), (0, 0));
+    assert!(series("upstream=\"kept\"") > 10);
+    let answered = || fender.metric("fender_requests_total", &[("upstream", "kept"), ("code", "200")]);
+    assert_eq!(answered(), 1.0, "what stays keeps its count");
+    assert_eq!(fender.get("/nowhere").status(), 404);
+    eventually("what no route matches is counted", || {
+        fender.metric("fender_requests_total", &[("upstream", ""), ("code", "404")]) == 1.0
+    });
+}

@@ -17,6 +17,7 @@ use super::{Client, PATIENCE};
 /// What stands in the config; the listeners get ports of their own.
 #[derive(Clone, Default)]
 pub(crate) struct Setup {
+    head: String,
     server: String,
     admin: String,
     upstreams: String,
@@ -27,6 +28,12 @@ impl Setup {
     /// `upstreams`: everything but `[server]` and `[admin]`.
     pub(crate) fn new(upstreams: impl Into<String>) -> Self {
         Self { upstreams: upstreams.into(), ..Self::default() }
+    }
+
+    /// Lines above all tables.
+    pub(crate) fn head(mut self, lines: &str) -> Self {
+        self.head.push_str(lines);
+        self
     }
 
     /// Lines for `[server]`.
@@ -48,8 +55,8 @@ impl Setup {
 
     pub(crate) fn toml(&self) -> String {
         format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\n{}\n\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n\n{}\n",
-            self.server, self.admin, self.upstreams
+            "{}\n[server]\nlisten = [\"127.0.0.1:0\"]\n{}\n\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n\n{}\n",
+            self.head, self.server, self.admin, self.upstreams
         )
     }
 
