@@ -161,3 +161,14 @@ fn a_post_on_a_shared_connection_that_closes_under_it_is_not() {
     fender.post("/", "", b"x").is_problem(502, "reset");
     assert_eq!(upstream.requests().len(), 2);
 }
+
+#[test]
+fn a_host_that_the_config_sets_is_the_authority() {
+    let service = Service::start(Protocol::Http2);
+    let set = "http = \"2\"\nheaders.set = { host = \"other.test:8443\" }";
+    let fender = Fender::start(format!("[upstream.api]\nurl = \"{}\"\nroute = \"/\"\n{set}", service.url()));
+    assert_eq!(fender.get("/").status(), 200);
+    let received = &service.requests()[0];
+    assert_eq!(received.uri.authority().map(http::uri::Authority::as_str), Some("other.test:8443"));
+    assert!(!received.headers.contains_key("host"));
+}
