@@ -140,7 +140,7 @@ impl Upstream {
         let busy = (self.endpoints().len() > 1).then(|| Busy::at(endpoint));
         let idle_timeout = self.settings().pool.idle_timeout;
         if let Some(taken) =
-            pool.take(at, speak, idle_timeout, careful).filter(|taken| !fresh || taken.shared())
+            pool.take(at, endpoint, speak, idle_timeout, careful).filter(|taken| !fresh || taken.shared())
         {
             return Ok((Loan::new(self, worker, at, taken, busy), true));
         }
@@ -169,8 +169,9 @@ impl Upstream {
             Some(gate) => Some(timeout_at(deadline, gate.lock()).await.map_err(|_| late())?),
             None => None,
         };
-        let shared =
-            gate.as_ref().and_then(|_| pool.take(at, speak, Duration::MAX, false).or_else(|| pool.full(at)));
+        let shared = gate.as_ref().and_then(|_| {
+            pool.take(at, endpoint, speak, Duration::MAX, false).or_else(|| pool.full(at, endpoint))
+        });
         if let Some(taken) = shared {
             return Ok((taken, true));
         }

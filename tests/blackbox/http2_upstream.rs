@@ -57,6 +57,21 @@ fn upstream(answer: impl Fn(usize, u32) -> Answer + Send + Sync + 'static) -> Up
     })
 }
 
+/// Answers the second request of a connection after two seconds, the others at once.
+pub(super) fn answering_at(address: &str) -> Upstream {
+    Upstream::scripted_at(address, |connection| {
+        assert_eq!(connection.exactly(PREFACE.len()).unwrap(), PREFACE);
+        connection.send(SETTINGS);
+        while let Some(stream) = next_request(connection) {
+            connection.remember_head(Default::default());
+            if stream == 3 {
+                std::thread::sleep(std::time::Duration::from_secs(2));
+            }
+            connection.send(frame(HEADERS, WHOLE, stream, &[0x88]));
+        }
+    })
+}
+
 /// Reads on until a stream's request has ended; none at the end of the connection.
 fn next_request(connection: &mut Connection) -> Option<u32> {
     loop {

@@ -8,6 +8,7 @@ mod framing;
 mod http2;
 mod http2_bounds;
 mod http2_upstream;
+mod pool;
 mod problems;
 mod reload;
 mod resend;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -61,15 +61,39 @@ impl Setup {
     }
 
     pub(crate) fn start(self) -> Fender {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("fender.toml");
-        fs::write(&config, self.toml()).unwrap();
+        let (folder, config) = self.written();
         self.start_at(folder, config)
     }
 
     /// Starts with a config that is already on disk, anywhere in `folder`.
     pub(crate) fn start_at(self, folder: tempfile::TempDir, config: PathBuf) -> Fender {
-        let mut child = binary()
+        self.spawn(binary(), folder, config)
+    }
+
+    /// Starts where `/etc/hosts` is this file; none where the system grants no mount namespace.
+    pub(crate) fn hosts(self, hosts: &Path) -> Option<Fender> {
+        let bind = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        let inside = |program: &std::ffi::OsStr| {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", bind]).arg(hosts).arg(program);
+            command
+        };
+        let granted = inside("true".as_ref()).output().is_ok_and(|output| output.status.success());
+        granted.then(|| {
+            let (folder, config) = self.written();
+            self.spawn(inside(binary().get_program()), folder, config)
+        })
+    }
+
+    fn written(&self) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("fender.toml");
+        fs::write(&config, self.toml()).unwrap();
+        (folder, config)
+    }
+
+    fn spawn(self, mut command: Command, folder: tempfile::TempDir, config: PathBuf) -> Fender {
+        let mut child = command
             .args(["run", "--log-format", "json", "--config"])
             .arg(&config)
             .envs(self.environment.clone())

@@ -42,7 +42,15 @@ struct Record {
 impl Upstream {
     /// Every connection is handed to the script; it closes when the script returns.
     pub(crate) fn scripted(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::scripted_at("127.0.0.1:0", script)
+    }
+
+    /// The same, where it is said.
+    pub(crate) fn scripted_at(
+        address: &str,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let record = Arc::new(Record::default());
         let theirs = Arc::clone(&record);
@@ -69,14 +77,6 @@ impl Upstream {
         Self::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
     }
 
-    /// An address where nobody listens.
-    pub(crate) fn nobody() -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
     /// Answers with three events, the next one when it is told that the last one has arrived.
     pub(crate) fn events() -> (Self, SyncSender<()>) {
         let (arrived, wait) = sync_channel(1);
@@ -95,6 +95,14 @@ impl Upstream {
         (upstream, arrived)
     }
 
+    /// An address where nobody listens.
+    pub(crate) fn nobody() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
