@@ -3,15 +3,15 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, Version};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,9 +24,10 @@ use super::guard::{Guard, Limits, Resettable};
 use super::listen::Door;
 use crate::drain::Phase;
 use crate::policy::blame::ClientFault;
-use crate::proxy::body::Body;
+use crate::proxy::body::{Body, Cut};
 use crate::proxy::failure::Failure;
 use crate::proxy::id::RequestId;
+use crate::proxy::wire::Wire;
 use crate::proxy::{Client, Proxy};
 use crate::telemetry::events::{Panicked, emit};
 
@@ -116,11 +117,11 @@ where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
     let (guard, wire) = Guard::new(stream, read_ahead, limits);
-    connection.client.wire = Some(wire);
-    serve_http1(guard, connection).await;
+    connection.client.wire = Some(Arc::clone(&wire));
+    serve_http1(guard, wire, connection).await;
 }
 
-async fn serve_http1<S>(guard: Guard<S>, connection: Connection)
+async fn serve_http1<S>(guard: Guard<S>, wire: Arc<Wire>, connection: Connection)
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
@@ -128,8 +129,11 @@ where
     let connection = Arc::new(connection);
     let service = service_fn(move |request| {
         let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let refused = connection.client.wire.as_ref().and_then(|wire| wire.refused(number));
-        answer(Arc::clone(&connection), request, refused)
+        let refused = wire.refused(number);
+        wire.request_came(request.version() == Version::HTTP_11);
+        let answered = Answered(Arc::clone(&wire));
+        let answer = answer(Arc::clone(&connection), request, refused);
+        async move { answer.await.map(|answer| answer.map(|body| Followed { body, _answered: answered })) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None);
@@ -219,11 +223,46 @@ async fn answer(
 #[error("broken off by a panic")]
 struct Broken;
 
+/// A response's body, whose end the connection is told.
+struct Followed {
+    body: Body,
+    _answered: Answered,
+}
+
+struct Answered(Arc<Wire>);
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.0.request_done();
+    }
+}
+
+impl hyper::body::Body for Followed {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl Resettable for TcpStream {
     fn reset_on_close(&self) {
         // Where the option cannot be set the connection ends without a reset: nothing better can be done.
         if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "reset on close");
         }
+    }
+
+    fn is_broken(&self) -> bool {
+        !matches!(SockRef::from(self).take_error(), Ok(None))
     }
 }

@@ -8,6 +8,7 @@ pub mod connection;
 pub mod frames;
 pub mod framing;
 pub mod guard;
+mod hangup;
 mod judge;
 pub mod listen;
 pub mod tls;

@@ -55,6 +55,10 @@ impl Resettable for TlsStream<TcpStream> {
     fn reset_on_close(&self) {
         self.get_ref().0.reset_on_close();
     }
+
+    fn is_broken(&self) -> bool {
+        self.get_ref().0.is_broken()
+    }
 }
 
 fn read(settings: &ServerTls, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, String> {

@@ -267,3 +267,32 @@ fn what_one_client_does_not_read_holds_up_no_other() {
         assert_eq!((answer.status(), answer.end), (200, End::Clean));
     }
 }
+
+#[test]
+fn a_client_that_has_said_all_and_listens_on_gets_its_answer() {
+    let upstream = Upstream::scripted(|connection| {
+        while connection.request().is_some() {
+            thread::sleep(Duration::from_millis(1500));
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha");
+            thread::sleep(Duration::from_millis(300));
+            connection.send("lf");
+        }
+    });
+    let fender = Fender::start(upstream.as_api(""));
+    for request in [
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+    ] {
+        let mut client = fender.client();
+        client.send(request);
+        client.half_close();
+        let answer = client.response("GET");
+        assert_eq!(
+            (answer.status(), answer.text().as_str(), answer.end),
+            (200, "half", End::Clean),
+            "{request:?}"
+        );
+        assert_eq!(client.until_closed(), End::Cut);
+    }
+}
