@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -13,6 +12,7 @@ use tokio_rustls::client::TlsStream;
 use super::connect::Speak;
 use super::fault::{Fault, chain};
 use crate::config::UpstreamTls;
+use crate::config::pem::{certificates, private_key};
 use crate::policy::reason::Reason;
 
 /// How one upstream is spoken to under TLS.
@@ -162,19 +162,4 @@ fn own_roots(file: &Path) -> Result<RootCertStore, String> {
         store.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     Ok(store)
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(format!("{}: holds no PEM certificate", file.display()))
-        }
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
-}
-
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| format!("{}: {error}", file.display()))
 }
