@@ -70,6 +70,14 @@ impl Setup {
         self.spawn(binary(), folder, config)
     }
 
+    /// Starts from a shell that runs this first.
+    pub(crate) fn after(self, first: &str) -> Fender {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{first} && exec \"$0\" \"$@\"")]).arg(binary().get_program());
+        let (folder, config) = self.written();
+        self.spawn(command, folder, config)
+    }
+
     /// Starts where `/etc/hosts` is this file; none where the system grants no mount namespace.
     pub(crate) fn hosts(self, hosts: &Path) -> Option<Fender> {
         let bind = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
@@ -232,8 +240,13 @@ impl Fender {
             .sum()
     }
 
+    /// One of the texts that the system has on the process.
+    pub(crate) fn proc(&self, name: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{name}", self.process().as_raw_nonzero())).unwrap()
+    }
+
     pub(crate) fn rss_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process().as_raw_nonzero())).unwrap();
+        let status = self.proc("status");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a live process has VmRSS");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("VmRSS is a number")
     }
