@@ -131,9 +131,7 @@ where
         let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
         let refused = wire.refused(number);
         wire.request_came(request.version() == Version::HTTP_11);
-        let answered = Answered(Arc::clone(&wire));
-        let answer = answer(Arc::clone(&connection), request, refused);
-        async move { answer.await.map(|answer| answer.map(|body| Followed { body, _answered: answered })) }
+        answer(Arc::clone(&connection), request, refused, Some(Answered(Arc::clone(&wire))))
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None);
@@ -153,7 +151,7 @@ where
     let head_bytes_max = limits.head_bytes_max;
     let service = service_fn(move |request| {
         let fits = frames::fits(&request, head_bytes_max);
-        answer(Arc::clone(&connection), request, (!fits).then_some(ClientFault::HeadTooLarge))
+        answer(Arc::clone(&connection), request, (!fits).then_some(ClientFault::HeadTooLarge), None)
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -185,14 +183,16 @@ where
     }
 }
 
-/// `refused`: why the request's head is not to be heeded.
+/// `refused`: why the request's head is not to be heeded. `answered` is told of the answer's end.
 async fn answer(
     connection: Arc<Connection>,
     request: Request<Incoming>,
     refused: Option<ClientFault>,
-) -> Result<Response<Body>, Broken> {
+    answered: Option<Answered>,
+) -> Result<Response<Followed>, Broken> {
+    let followed = |answer: Response<Body>| answer.map(|body| Followed { body, _answered: answered });
     if let Some(fault) = refused {
-        return Ok(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault)));
+        return Ok(followed(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault))));
     }
     if connection.over && connection.open.load(Ordering::Relaxed) > connection.open_max {
         let mut answer = connection
@@ -201,10 +201,10 @@ async fn answer(
         if connection.client.wire.is_some() {
             answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
-        return Ok(answer);
+        return Ok(followed(answer));
     }
     let mut handled = pin!(connection.proxy.handle(request, &connection.client));
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
+    let answer = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),
         Err(panic) => {
             let what = panic
@@ -214,8 +214,8 @@ async fn answer(
             emit(&Panicked { what: what.unwrap_or("no message") });
             Poll::Ready(Err(Broken))
         }
-    })
-    .await
+    });
+    answer.await.map(followed)
 }
 
 /// A defect of Fender's own broke the request off: its connection (HTTP/1.1) or stream (HTTP/2) is cut.
@@ -223,10 +223,10 @@ async fn answer(
 #[error("broken off by a panic")]
 struct Broken;
 
-/// A response's body, whose end the connection is told.
+/// A response's body; under HTTP/1.1 the connection is told of its end.
 struct Followed {
     body: Body,
-    _answered: Answered,
+    _answered: Option<Answered>,
 }
 
 struct Answered(Arc<Wire>);

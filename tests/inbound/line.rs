@@ -34,11 +34,18 @@ struct State {
     /// Bytes that the far end still takes.
     window: usize,
     reset: bool,
-    /// The far end answers what it is sent with a reset.
-    gone: bool,
-    broken: bool,
+    far: Presence,
     shut: bool,
     wakers: Vec<Waker>,
+}
+
+/// One that is gone answers what it is sent with a reset.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Presence {
+    #[default]
+    There,
+    Gone,
+    Reset,
 }
 
 /// A guarded line whose far end takes all that is written.
@@ -60,7 +67,7 @@ impl Far {
 
     /// It is gone: what is sent to it from now on is answered with a reset.
     pub(crate) fn leave(&self) {
-        self.change(|state| (state.ended, state.gone) = (true, true));
+        self.change(|state| (state.ended, state.far) = (true, Presence::Gone));
     }
 
     /// From now on only so many bytes more are taken.
@@ -117,7 +124,9 @@ impl AsyncWrite for Line {
             state.wakers.push(cx.waker().clone());
             return Poll::Pending;
         }
-        state.broken |= state.gone;
+        if state.far == Presence::Gone {
+            state.far = Presence::Reset;
+        }
         state.window -= count;
         state.written.extend(&bytes[..count]);
         Poll::Ready(Ok(count))
@@ -139,6 +148,6 @@ impl Resettable for Line {
     }
 
     fn is_broken(&self) -> bool {
-        self.0.lock().unwrap().broken
+        self.0.lock().unwrap().far == Presence::Reset
     }
 }
