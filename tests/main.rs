@@ -8,6 +8,7 @@
     reason = "a test says what went wrong by panicking, and lives in real time"
 )]
 
+mod admin;
 mod blackbox;
 mod clients;
 mod config;

@@ -48,8 +48,9 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         names: &["rustls", "tokio_rustls", "rustls_native_certs", "rustls_pki_types", "webpki_roots"],
-        allowed: |path| ["inbound/tls.rs", "upstream/tls.rs"].contains(&path),
-        why: "TLS lives in the two tls files",
+        // What both read from their files is read in one place, beside the model that names the files.
+        allowed: |path| ["inbound/tls.rs", "upstream/tls.rs", "config/pem.rs"].contains(&path),
+        why: "TLS lives in the two tls files, and config/pem.rs reads theirs",
     },
     Fence {
         names: &["prometheus"],

@@ -16,6 +16,7 @@ use crate::route::Table;
 use crate::telemetry::access;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::{Live, LiveUpstream, Metrics};
+use crate::telemetry::prune::Named;
 use crate::upstream::Degradation;
 
 /// Asks for the config to be read again; answered with the problems, none where it is in force now.
@@ -83,7 +84,11 @@ impl Admin {
                 limit: policies.bulkhead().limit(),
             }
         });
+        let routes =
+            table.plans().iter().map(|plan| (plan.upstream_name().to_owned(), plan.name().to_owned()));
+        let names = table.upstreams().iter().map(|upstream| upstream.name().to_owned());
         Live {
+            named: Named { upstreams: names.collect(), routes: routes.collect() },
             connections: self.connections.load(Ordering::Relaxed),
             buffer_bytes: self.memory.used(),
             log_lines_dropped: self.logging.dropped() + access::dropped(),

@@ -16,6 +16,7 @@ mod interpolate;
 mod load;
 mod mask;
 mod parse;
+pub mod pem;
 mod problem;
 mod read;
 mod render;

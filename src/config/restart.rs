@@ -38,6 +38,7 @@ fn problem(key: &str) -> Problem {
 fn changed<'c>(old: &'c Config, new: &'c Config) -> impl Iterator<Item = &'static str> + 'c {
     let (one, other) = (&old.server, &new.server);
     let all = [
+        ("profile", old.profile.logs_as_text() != new.profile.logs_as_text()), // The form of the log.
         ("server.listen", one.listen != other.listen),
         ("server.workers", one.workers != other.workers),
         ("server.max_connections", one.max_connections != other.max_connections),

@@ -3,15 +3,15 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, Version};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,12 +19,15 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::frames::{self, Frames};
 use super::guard::{Guard, Limits, Resettable};
 use super::listen::Door;
 use crate::drain::Phase;
-use crate::proxy::body::Body;
+use crate::policy::blame::ClientFault;
+use crate::proxy::body::{Body, Cut};
 use crate::proxy::failure::Failure;
 use crate::proxy::id::RequestId;
+use crate::proxy::wire::Wire;
 use crate::proxy::{Client, Proxy};
 use crate::telemetry::events::{Panicked, emit};
 
@@ -34,6 +37,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
 
+/// What waits in one HTTP/2 stream for a client that takes it slowly. The library's own bound, 400 KiB, would be a hundred
+/// megabytes for one client with great windows and many streams.
+const SEND_BUFFER: usize = 64 * 1024;
+
 /// An HTTP/2 client that vanished without a word is noticed after this twice.
 const PING: Duration = Duration::from_secs(45);
 
@@ -41,7 +48,7 @@ const PING: Duration = Duration::from_secs(45);
 struct Connection {
     proxy: Arc<Proxy>,
     client: Client,
-    /// Requests that the HTTP library has handed over.
+    /// Requests that the HTTP/1.1 library has handed over.
     number: AtomicU64,
     /// It came when there were too many connections: its requests are refused for as long as there are.
     over: bool,
@@ -74,7 +81,7 @@ pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usi
     }
 }
 
-async fn http<S>(mut stream: S, mut connection: Connection, limits: Limits, http2: bool)
+async fn http<S>(mut stream: S, connection: Connection, limits: Limits, http2: bool)
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
@@ -91,23 +98,41 @@ where
         if http2 { Ok(Ok(true)) } else { tokio::time::timeout(limits.head_timeout, prior_knowledge).await };
     match http2 {
         // Boxed: HTTP/1.1 connections, of which there are many, need not be as large.
-        Ok(Ok(true)) => Box::pin(serve_http2(Rewound { stream, read_ahead }, connection, limits)).await,
-        Ok(Ok(false)) => {
-            let (guard, wire) = Guard::new(stream, read_ahead, limits);
-            connection.client.wire = Some(wire);
-            serve_http1(guard, connection).await;
+        Ok(Ok(true)) => {
+            let frames = Frames::new(stream, read_ahead, limits.head_timeout);
+            Box::pin(serve_http2(frames, connection, limits)).await;
+        }
+        Ok(Ok(false)) => guarded(stream, read_ahead, connection, limits).await,
+        // What came began as HTTP/2 would, and is the beginning of a slow head all the same.
+        Err(_) if !read_ahead.is_empty() => {
+            let out_of_time = Limits { head_timeout: Duration::ZERO, ..limits };
+            guarded(stream, read_ahead, connection, out_of_time).await;
         }
         Ok(Err(_)) | Err(_) => {} // The client left, or said nothing in time.
     }
 }
 
-async fn serve_http1<S>(guard: Guard<S>, connection: Connection)
+async fn guarded<S>(stream: S, read_ahead: BytesMut, mut connection: Connection, limits: Limits)
+where
+    S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
+{
+    let (guard, wire) = Guard::new(stream, read_ahead, limits);
+    connection.client.wire = Some(Arc::clone(&wire));
+    serve_http1(guard, wire, connection).await;
+}
+
+async fn serve_http1<S>(guard: Guard<S>, wire: Arc<Wire>, connection: Connection)
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
     let peer = connection.client.peer;
     let connection = Arc::new(connection);
-    let service = service_fn(move |request| answer(Arc::clone(&connection), request));
+    let service = service_fn(move |request| {
+        let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let refused = wire.refused(number);
+        wire.request_came(request.version() == Version::HTTP_11);
+        answer(Arc::clone(&connection), request, refused, Some(Answered(Arc::clone(&wire))))
+    });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None);
     if let Err(error) = builder.serve_connection(TokioIo::new(guard), service).with_upgrades().await {
@@ -115,22 +140,27 @@ where
     }
 }
 
-async fn serve_http2<S>(stream: Rewound<S>, connection: Connection, limits: Limits)
+async fn serve_http2<S>(stream: Frames<S>, connection: Connection, limits: Limits)
 where
-    S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut phase = connection.proxy.drain.watch();
     let peer = connection.client.peer;
     let began_serving = connection.proxy.drain.phase() == Phase::Serving;
     let connection = Arc::new(connection);
-    let service = service_fn(move |request| answer(Arc::clone(&connection), request));
+    let head_bytes_max = limits.head_bytes_max;
+    let service = service_fn(move |request| {
+        let fits = frames::fits(&request, head_bytes_max);
+        answer(Arc::clone(&connection), request, (!fits).then_some(ClientFault::HeadTooLarge), None)
+    });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(frames::list_bytes_max(limits.head_bytes_max));
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut leaving = false;
     loop {
@@ -153,11 +183,16 @@ where
     }
 }
 
-async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
-    let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
-    let refused = connection.client.wire.as_ref().and_then(|wire| wire.refused(number));
+/// `refused`: why the request's head is not to be heeded. `answered` is told of the answer's end.
+async fn answer(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+    refused: Option<ClientFault>,
+    answered: Option<Answered>,
+) -> Result<Response<Followed>, Broken> {
+    let followed = |answer: Response<Body>| answer.map(|body| Followed { body, _answered: answered });
     if let Some(fault) = refused {
-        return Ok(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault)));
+        return Ok(followed(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault))));
     }
     if connection.over && connection.open.load(Ordering::Relaxed) > connection.open_max {
         let mut answer = connection
@@ -166,10 +201,10 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resu
         if connection.client.wire.is_some() {
             answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
-        return Ok(answer);
+        return Ok(followed(answer));
     }
     let mut handled = pin!(connection.proxy.handle(request, &connection.client));
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
+    let answer = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),
         Err(panic) => {
             let what = panic
@@ -179,8 +214,8 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resu
             emit(&Panicked { what: what.unwrap_or("no message") });
             Poll::Ready(Err(Broken))
         }
-    })
-    .await
+    });
+    answer.await.map(followed)
 }
 
 /// A defect of Fender's own broke the request off: its connection (HTTP/1.1) or stream (HTTP/2) is cut.
@@ -188,61 +223,34 @@ async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Resu
 #[error("broken off by a panic")]
 struct Broken;
 
-/// A stream with what was read ahead of it.
-struct Rewound<S> {
-    stream: S,
-    read_ahead: BytesMut,
+/// A response's body; under HTTP/1.1 the connection is told of its end.
+struct Followed {
+    body: Body,
+    _answered: Option<Answered>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        out: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let this = self.get_mut();
-        if this.read_ahead.is_empty() {
-            return std::pin::Pin::new(&mut this.stream).poll_read(cx, out);
-        }
-        let length = this.read_ahead.len().min(out.remaining());
-        out.put_slice(&this.read_ahead.split_to(length));
-        Poll::Ready(Ok(()))
+struct Answered(Arc<Wire>);
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.0.request_done();
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        std::pin::Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+impl hyper::body::Body for Followed {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
-    fn poll_write_vectored(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        std::pin::Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(
-        self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -252,5 +260,9 @@ impl Resettable for TcpStream {
         if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "reset on close");
         }
+    }
+
+    fn is_broken(&self) -> bool {
+        !matches!(SockRef::from(self).take_error(), Ok(None))
     }
 }

@@ -16,6 +16,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::hangup::Hangup;
 use super::judge::{Judge, State};
 use crate::policy::blame::ClientFault;
 use crate::proxy::wire::{NextProtocol, Wire};
@@ -37,10 +38,13 @@ pub struct Limits {
     pub head_timeout: Duration,
 }
 
-/// Whether a socket can be made to end with a reset.
+/// A socket that can be made to end with a reset, and tells whether it did.
 pub trait Resettable {
     /// From now on closing it sends a reset.
     fn reset_on_close(&self);
+
+    /// The other side has reset it, or is out of reach.
+    fn is_broken(&self) -> bool;
 }
 
 /// See the module.
@@ -53,6 +57,7 @@ pub struct Guard<S: Resettable> {
     head_timer: Option<Pin<Box<Sleep>>>,
     stall_timer: Option<Pin<Box<Sleep>>>,
     linger: Option<Linger>,
+    hangup: Option<Hangup>,
     /// All that the library wrote has left it: an interim response may stand here.
     flushed: bool,
     eof: bool,
@@ -76,6 +81,7 @@ impl<S: Resettable> Guard<S> {
             head_timer: None,
             stall_timer: None,
             linger: None,
+            hangup: None,
             flushed: true,
             eof: false,
         };
@@ -115,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
         } else {
             let fresh = out.filled().get(before..).unwrap_or_default();
             if fresh.is_empty() {
-                return Poll::Ready(Ok(true));
+                return self.poll_end(cx);
             }
             let passes = self.judge.pass(fresh);
             out.set_filled(before + passes);
@@ -127,6 +133,30 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
             self.tell_refusal();
         }
         Poll::Ready(Ok(false))
+    }
+
+    /// The client sends no more. Ready with true where that ends the connection; a client that listens on gets its answer.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let whole = self.judge.state() == State::Head && self.judge.held() == 0;
+        if !whole || (self.hangup.is_none() && !self.wire.is_busy()) {
+            return Poll::Ready(Ok(true));
+        }
+        if self.hangup.is_none() {
+            self.hangup = Some(Hangup::new());
+            self.wire.hung_up();
+        }
+        if let Poll::Ready(written) = self.poll_interim(cx) {
+            written?;
+        }
+        self.wire.shared().waker = Some(cx.waker().clone());
+        if !self.wire.is_busy() {
+            return if self.flushed { Poll::Ready(Ok(true)) } else { Poll::Pending };
+        }
+        let (hangup, stream) = (&mut self.hangup, &self.stream);
+        if let Some(hangup) = hangup {
+            ready!(hangup.poll_gone(cx, || stream.is_broken()));
+        }
+        Poll::Ready(Ok(true))
     }
 
     /// Fires when a head takes too long.
@@ -170,6 +200,9 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             shared.interim.advance(written);
+            if let Some(hangup) = &mut self.hangup {
+                hangup.sent = true;
+            }
             if shared.interim.is_empty() {
                 drop(shared);
                 return Pin::new(&mut self.stream).poll_flush(cx);
@@ -264,10 +297,14 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
             this.wire.shared().interim.clear(); // Too late for it: a final response is on its way.
         }
         this.flushed = false;
+        this.wire.answers();
         match Pin::new(&mut this.stream).poll_write_vectored(cx, slices) {
             Poll::Pending => this.poll_stall(cx),
             Poll::Ready(written) => {
                 this.stall_timer = None;
+                if let Some(hangup) = &mut this.hangup {
+                    hangup.sent |= written.is_ok();
+                }
                 Poll::Ready(written)
             }
         }
@@ -284,6 +321,9 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
             Poll::Ready(flushed) => {
                 this.stall_timer = None;
                 this.flushed = true;
+                if this.hangup.is_some() {
+                    cx.waker().wake_by_ref(); // The reader may wait for this.
+                }
                 Poll::Ready(flushed)
             }
         }

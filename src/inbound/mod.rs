@@ -5,8 +5,10 @@
 //! request: every one becomes a call of [`crate::proxy::Proxy::handle`].
 
 pub mod connection;
+pub mod frames;
 pub mod framing;
 pub mod guard;
+mod hangup;
 mod judge;
 pub mod listen;
 pub mod tls;

@@ -1,11 +1,8 @@
 //! TLS on the listeners. A reload replaces the certificates for the connections to come.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
@@ -14,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::guard::Resettable;
 use crate::config::ServerTls;
+use crate::config::pem::{certificates, private_key};
 
 /// Shakes hands with clients.
 pub struct Acceptor {
@@ -55,6 +53,10 @@ impl Resettable for TlsStream<TcpStream> {
     fn reset_on_close(&self) {
         self.get_ref().0.reset_on_close();
     }
+
+    fn is_broken(&self) -> bool {
+        self.get_ref().0.is_broken()
+    }
 }
 
 fn read(settings: &ServerTls, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, String> {
@@ -74,8 +76,7 @@ fn read(settings: &ServerTls, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, 
         }
         None => builder.with_no_client_auth(),
     };
-    let key = PrivateKeyDer::from_pem_file(&settings.key_file)
-        .map_err(|error| format!("{}: {error}", settings.key_file.display()))?;
+    let key = private_key(&settings.key_file)?;
     let mut config = builder.with_single_cert(certificates(&settings.cert_file)?, key).map_err(|error| {
         format!(
             "{} and {} do not go together: {error}",
@@ -85,15 +86,4 @@ fn read(settings: &ServerTls, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, 
     })?;
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(format!("{}: holds no PEM certificate", file.display()))
-        }
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
 }

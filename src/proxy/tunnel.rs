@@ -10,6 +10,9 @@ use super::body::Cut;
 use super::finish::{End, Finish};
 use crate::upstream::{Loan, Metered};
 
+/// So often in `timeout.idle` it is looked whether a byte has passed: the cut is late by no more than one look.
+const LOOKS: u32 = 16;
+
 /// Copies until one side ends, or nothing has passed either way for `idle`.
 pub(super) async fn run(
     client: OnUpgrade,
@@ -25,11 +28,17 @@ pub(super) async fn run(
     let mut upstream = TokioIo::new(upstream);
     let copied = {
         let mut copying = std::pin::pin!(copy_bidirectional(&mut client, &mut upstream));
+        let (mut before, mut still) = (meter.mark(), 0);
         loop {
-            let before = meter.mark();
             tokio::select! {
                 copied = &mut copying => break Some(copied),
-                () = tokio::time::sleep(idle) => if meter.mark() == before { break None }
+                () = tokio::time::sleep(idle / LOOKS) => {}
+            }
+            let now = meter.mark();
+            still = if now == before { still + 1 } else { 0 };
+            before = now;
+            if still >= LOOKS {
+                break None;
             }
         }
     };

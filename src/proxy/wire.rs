@@ -26,6 +26,12 @@ pub struct Wire {
     pub(crate) quiet: AtomicBool,
     /// Interim responses of the request that runs.
     interims: AtomicU32,
+    /// A request is being answered.
+    busy: AtomicBool,
+    /// Nothing of its answer has been written, and its client knows interim responses.
+    unanswered: AtomicBool,
+    /// The client sends no more: the guard waits for the end of the answer.
+    hung_up: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +80,39 @@ impl Wire {
     /// An asked-for upgrade did not happen: what follows is the next request.
     pub fn stays_http(&self) {
         self.decide(NextProtocol::Http);
+    }
+
+    /// The library has handed a request over. `interim`: its client knows interim responses.
+    pub fn request_came(&self, interim: bool) {
+        self.busy.store(true, Ordering::Relaxed);
+        self.unanswered.store(interim, Ordering::Relaxed);
+    }
+
+    /// Its answer has been handed to the library, to the last byte.
+    pub fn request_done(&self) {
+        self.busy.store(false, Ordering::Relaxed);
+        if self.hung_up.load(Ordering::Relaxed) {
+            self.wake(&mut self.shared());
+        }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Something of an answer is written.
+    pub(crate) fn answers(&self) {
+        self.unanswered.store(false, Ordering::Relaxed);
+    }
+
+    /// The client sends no more. Whether it listens on shows when something is sent to it: before an answer "100 Continue" may
+    /// stand, which every client passes over.
+    pub(crate) fn hung_up(&self) {
+        self.hung_up.store(true, Ordering::Relaxed);
+        if self.unanswered.load(Ordering::Relaxed) {
+            self.quiet.store(false, Ordering::Relaxed);
+            self.shared().interim.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
     }
 
     /// A request begins. `longest`: for how long its client may take no byte of what is being sent to it.

@@ -12,6 +12,7 @@ use prometheus::{
 pub use super::policies::{BreakerMetrics, PolicyMetrics};
 
 use super::policies::PolicyVectors;
+use super::prune::Named;
 use crate::clock;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
@@ -75,6 +76,8 @@ pub struct Live {
     pub upstreams: Vec<LiveUpstream>,
     /// 0 normal … 4 critical.
     pub degradation: u8,
+    /// Whose series are shown.
+    pub named: Named,
 }
 
 /// One upstream's share of it.
@@ -231,7 +234,9 @@ impl Metrics {
         }
         self.policies.look(live);
         let mut text = Vec::with_capacity(16 * 1024);
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        let mut families = self.registry.gather();
+        live.named.prune(&mut families);
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }

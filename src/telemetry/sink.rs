@@ -130,3 +130,54 @@ impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Sink {
         Line { sink: self.clone(), bytes: Vec::with_capacity(256) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::{self, ErrorKind, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::Sink;
+
+    /// A stream that does what a script says, then takes all.
+    struct Scripted {
+        script: VecDeque<Result<usize, ErrorKind>>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = self.script.pop_front().unwrap_or(Ok(bytes.len()))?.min(bytes.len());
+            self.written.lock().unwrap().extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What two lines become, and how many of them are counted as lost.
+    fn two_lines(script: impl IntoIterator<Item = Result<usize, ErrorKind>>) -> (String, u64) {
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let out = Scripted { script: script.into_iter().collect(), written: Arc::clone(&written) };
+        let sink = Sink::new("test", out);
+        sink.line(b"first\n".to_vec());
+        sink.line(b"second\n".to_vec());
+        sink.close();
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        (text, sink.dropped())
+    }
+
+    #[test]
+    fn a_stream_that_takes_nothing_for_a_while_gets_every_line_whole() {
+        let full = || Err(ErrorKind::WouldBlock);
+        let script = [full(), Ok(2), full(), full(), Err(ErrorKind::Interrupted), Ok(1), full()];
+        assert_eq!(two_lines(script), ("first\nsecond\n".to_owned(), 0));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_counted_and_the_next_one_is_written() {
+        assert_eq!(two_lines([Err(ErrorKind::BrokenPipe)]), ("second\n".to_owned(), 1));
+    }
+}

@@ -132,10 +132,10 @@ impl Upstream {
         }
     }
 
-    /// Closes what has rested too long on `worker`.
+    /// Closes on `worker` what has rested too long, and what rests at an address that is no longer its endpoint's.
     pub fn sweep(&self, worker: usize) {
         if let Some(pool) = self.pool(worker) {
-            pool.sweep(self.settings.pool.idle_timeout);
+            pool.sweep(&self.endpoints, self.settings.pool.idle_timeout);
         }
     }
 
@@ -143,7 +143,7 @@ impl Upstream {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let open = usize::try_from(self.open.load(Ordering::Relaxed)).unwrap_or(0);
-        let idle = self.pools.iter().map(Pool::at_rest).sum::<usize>().min(open);
+        let idle = self.pools.iter().map(Pool::idle).sum::<usize>().min(open);
         Snapshot { open, idle }
     }
 

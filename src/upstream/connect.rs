@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, timeout_at};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Lead};
 use super::fault::Fault;
 use super::meter::{Meter, Metered};
 use super::tls;
@@ -51,7 +51,8 @@ pub(super) enum Speak {
 #[derive(Debug)]
 pub(super) enum Opened {
     Http1(Http1),
-    Http2(http2::SendRequest<UploadBody>, Arc<AtomicUsize>),
+    /// With the streams that its peer takes at once.
+    Http2(http2::SendRequest<UploadBody>, Arc<AtomicUsize>, Lead),
 }
 
 /// An HTTP/1.1 connection: one request at a time.
@@ -60,7 +61,7 @@ pub struct Http1 {
     pub sender: http1::SendRequest<UploadBody>,
     pub meter: Arc<Meter>,
     pub socket: Peek,
-    pub peer: SocketAddr,
+    pub lead: Lead,
     /// The deadline of the request that runs. It lives as long as the connection, since to move a timer that is set costs
     /// less than to set and clear one for each request.
     pub alarm: Pin<Box<Sleep>>,
@@ -142,7 +143,7 @@ where
                 tracing::debug!(%peer, error = %super::fault::chain(&error), "upstream connection ended");
             }
         });
-        return Ok(Opened::Http2(sender, room));
+        return Ok(Opened::Http2(sender, room, Lead::to(peer)));
     }
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(async move {
@@ -151,17 +152,13 @@ where
         }
     });
     let alarm = Box::pin(tokio::time::sleep(KEEPALIVE));
-    Ok(Opened::Http1(Http1 { sender, meter, socket: peek, peer, alarm }))
+    Ok(Opened::Http1(Http1 { sender, meter, socket: peek, lead: Lead::to(peer), alarm }))
 }
 
 /// Connects to one of the endpoint's addresses, waiting for them if they are not known yet.
 async fn dial(endpoint: &Endpoint) -> Result<TcpStream, Fault> {
     let host = endpoint.url.host();
-    let mut known = endpoint.addresses.subscribe();
-    if known.wait_for(|addresses| !addresses.is_empty()).await.is_err() {
-        return Err(Fault::never_sent(Reason::Connect, format!("{host} has no address")));
-    }
-    drop(known);
+    endpoint.resolved().await;
     let mut tries = JoinSet::new();
     let mut last = format!("{host} has no address");
     for address in endpoint.addresses_in_turn().into_iter().take(ADDRESSES_MAX) {

@@ -24,7 +24,9 @@ pub struct Endpoint {
     /// What goes into `Host`.
     pub host_header: HeaderValue,
     /// Its addresses as last resolved; empty until then.
-    pub addresses: watch::Sender<Arc<[SocketAddr]>>,
+    addresses: watch::Sender<Arc<[SocketAddr]>>,
+    /// Counts the changes of its addresses, from 1.
+    moves: AtomicU64,
     in_flight: AtomicUsize,
     rest: Mutex<Rest>,
     /// Spreads connections over the addresses.
@@ -48,6 +50,7 @@ impl Endpoint {
             url,
             host_header,
             addresses: watch::Sender::new(literal.into()),
+            moves: AtomicU64::new(1),
             in_flight: AtomicUsize::new(0),
             rest: Mutex::default(),
             turn: AtomicU64::new(0),
@@ -64,6 +67,45 @@ impl Endpoint {
     #[must_use]
     pub fn is_literal(&self) -> bool {
         literal(&self.url).is_some()
+    }
+
+    /// Looked up anew: connections to what is no longer among its addresses take no further request.
+    pub(super) fn learn(&self, found: Vec<SocketAddr>) {
+        let news = self.addresses.send_if_modified(|known| {
+            let news = !same(known, &found);
+            if news {
+                *known = found.into();
+            }
+            news
+        });
+        if news {
+            self.moves.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Nothing has been found yet.
+    pub(super) fn is_unresolved(&self) -> bool {
+        self.addresses.borrow().is_empty()
+    }
+
+    /// Waits for the first address.
+    pub(super) async fn resolved(&self) {
+        let mut known = self.addresses.subscribe();
+        // The sender is held here: this cannot fail.
+        drop(known.wait_for(|addresses| !addresses.is_empty()).await);
+    }
+
+    /// Whether a connection still leads to one of its addresses. Each change is looked at once a connection.
+    pub(super) fn leads_to(&self, lead: &Lead) -> bool {
+        let moves = self.moves.load(Ordering::Acquire);
+        if lead.known_at.load(Ordering::Relaxed) == moves {
+            return true;
+        }
+        let still = self.addresses.borrow().iter().any(|address| address.ip() == lead.peer);
+        if still {
+            lead.known_at.store(moves, Ordering::Relaxed);
+        }
+        still
     }
 
     /// The addresses, each call beginning with another one.
@@ -92,6 +134,25 @@ impl Endpoint {
     fn rests(&self, now: Instant) -> bool {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner).until.is_some_and(|until| now < until)
     }
+}
+
+/// Where a connection leads, and after which of its endpoint's moves that was last found to be right.
+#[derive(Debug)]
+pub struct Lead {
+    peer: IpAddr,
+    known_at: AtomicU64,
+}
+
+impl Lead {
+    /// Not yet compared with the endpoint's addresses.
+    #[must_use]
+    pub(super) const fn to(peer: SocketAddr) -> Self {
+        Self { peer: peer.ip(), known_at: AtomicU64::new(0) }
+    }
+}
+
+fn same(known: &[SocketAddr], found: &[SocketAddr]) -> bool {
+    known.len() == found.len() && found.iter().all(|address| known.contains(address))
 }
 
 fn literal(url: &Url) -> Option<SocketAddr> {

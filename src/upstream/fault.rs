@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use super::tls::Alert;
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
 
@@ -29,9 +30,18 @@ impl Fault {
     /// What the HTTP library's error means. `left`: whether a byte of the request may have left.
     #[must_use]
     pub fn of_exchange(error: &hyper::Error, left: bool, stale: bool) -> Self {
-        let verdict = if left { verdict_of(error) } else { Verdict::NeverSent };
+        let alert = super::tls::alert(error);
+        let verdict = match alert {
+            _ if !left => Verdict::NeverSent,
+            Some(Alert::Certificate) => Verdict::Refused,
+            Some(Alert::Other) | None => verdict_of(error),
+        };
         let nonsense = error.is_parse() || http2_error(error).is_some_and(is_nonsense);
-        let reason = if nonsense { Reason::Protocol } else { Reason::Reset };
+        let reason = match nonsense {
+            _ if alert.is_some() => Reason::Tls,
+            true => Reason::Protocol,
+            false => Reason::Reset,
+        };
         Self { reason, verdict, stale, detail: chain(error) }
     }
 }

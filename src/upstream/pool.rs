@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::http2;
 
 use super::cell::Upstream;
-use super::connect::{Http1, Speak};
-use super::endpoint::Busy;
+use super::connect::{Http1, Opened, Speak};
+use super::endpoint::{Busy, Endpoint, Lead};
 use super::upload::UploadBody;
 use crate::clock;
 
@@ -22,6 +22,7 @@ const HTTP2_CONNECTIONS_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Pool {
     shelves: Mutex<Vec<Shelf>>,
+    /// How many of them rest.
     idle: AtomicUsize,
 }
 
@@ -49,6 +50,7 @@ pub struct Http2 {
     streams: AtomicUsize,
     /// Streams that the peer takes at once.
     room: Arc<AtomicUsize>,
+    lead: Lead,
     /// Since when it has no streams, if it has none.
     resting: Mutex<Instant>,
     _open: Open,
@@ -96,48 +98,44 @@ impl Pool {
         Self { shelves: Mutex::new(shelves), idle: AtomicUsize::new(0) }
     }
 
-    /// Connections at rest, shared ones too. For a scrape: it takes the lock.
-    #[must_use]
-    pub(super) fn at_rest(&self) -> usize {
-        let free = |shared: &&Arc<Http2>| shared.streams.load(Ordering::Relaxed) == 0;
-        self.shelves().iter().map(|shelf| shelf.idle.len() + shelf.http2.iter().filter(free).count()).sum()
-    }
-
-    /// HTTP/1.1 connections at rest.
+    /// Connections at rest, shared ones too.
     #[must_use]
     pub(super) fn idle(&self) -> usize {
         self.idle.load(Ordering::Relaxed)
     }
 
-    /// A connection to `endpoint` that can take a request at once. `careful`: a stale one would cost the client its request,
-    /// so one that has rested is asked first whether its peer has closed it.
+    /// A connection to the endpoint `at` that can take a request at once. `careful`: a stale one would cost the client its
+    /// request, so one that has rested is asked first whether its peer has closed it.
     #[must_use]
     pub(super) fn take(
         &self,
-        endpoint: usize,
+        at: usize,
+        endpoint: &Endpoint,
         speak: Speak,
         idle_timeout: Duration,
         careful: bool,
     ) -> Option<Taken> {
-        let mut shelves = self.shelves();
-        let shelf = shelves.get_mut(endpoint)?;
-        if speak != Speak::Http1
-            && let Some(shared) = shelf.least_busy(false)
-        {
-            return Some(Taken::Http2(shared));
-        }
-        if speak == Speak::Http2 {
-            return None;
-        }
-        while let Some(idle) = shelf.idle.pop() {
-            lower(&self.idle, 1);
-            let rested = clock::now().saturating_duration_since(idle.since);
-            let alive = idle.connection.sender.is_ready() && rested < idle_timeout;
-            if alive && (!careful || rested < TRUSTED_REST || idle.connection.socket.quiet()) {
-                return Some(Taken::Http1(idle.connection, idle.open));
+        self.change(|shelves| {
+            let shelf = shelves.get_mut(at)?;
+            if speak != Speak::Http1
+                && let Some(shared) = shelf.least_busy(endpoint, false)
+            {
+                return Some(shared.lend());
             }
-        }
-        None
+            if speak == Speak::Http2 {
+                return None;
+            }
+            while let Some(idle) = shelf.idle.pop() {
+                let rested = clock::now().saturating_duration_since(idle.since);
+                let alive = idle.connection.sender.is_ready()
+                    && rested < idle_timeout
+                    && endpoint.leads_to(&idle.connection.lead);
+                if alive && (!careful || rested < TRUSTED_REST || idle.connection.socket.quiet()) {
+                    return Some(Taken::Http1(idle.connection, idle.open));
+                }
+            }
+            None
+        })
     }
 
     /// The gate through which connections are opened one at a time, where the next may be shared.
@@ -152,61 +150,89 @@ impl Pool {
 
     /// The HTTP/2 connection to use where no further one may be opened.
     #[must_use]
-    pub(super) fn full(&self, endpoint: usize) -> Option<Taken> {
-        self.shelves().get_mut(endpoint)?.least_busy(true).map(Taken::Http2)
+    pub(super) fn full(&self, at: usize, endpoint: &Endpoint) -> Option<Taken> {
+        self.change(|shelves| shelves.get_mut(at)?.least_busy(endpoint, true).map(Http2::lend))
     }
 
     /// Takes in a connection that was opened; a shared one is there for others from now on.
     #[must_use]
-    pub(super) fn opened(&self, endpoint: usize, opened: super::connect::Opened, open: Open) -> Taken {
-        let mut shelves = self.shelves();
-        let shelf = shelves.get_mut(endpoint);
-        match opened {
-            super::connect::Opened::Http1(connection) => {
-                if let Some(shelf) = shelf {
-                    shelf.http2_chosen = Some(false);
+    pub(super) fn opened(&self, at: usize, opened: Opened, open: Open) -> Taken {
+        self.change(|shelves| {
+            let shelf = shelves.get_mut(at);
+            match opened {
+                Opened::Http1(connection) => {
+                    if let Some(shelf) = shelf {
+                        shelf.http2_chosen = Some(false);
+                    }
+                    Taken::Http1(connection, open)
                 }
-                Taken::Http1(connection, open)
-            }
-            super::connect::Opened::Http2(sender, room) => {
-                let shared = Arc::new(Http2 {
-                    sender,
-                    streams: AtomicUsize::new(0),
-                    room,
-                    resting: Mutex::new(clock::now()),
-                    _open: open,
-                });
-                if let Some(shelf) = shelf {
-                    shelf.http2_chosen = Some(true);
-                    shelf.http2.push(Arc::clone(&shared));
+                Opened::Http2(sender, room, lead) => {
+                    let shared = Arc::new(Http2 {
+                        sender,
+                        streams: AtomicUsize::new(0),
+                        room,
+                        lead,
+                        resting: Mutex::new(clock::now()),
+                        _open: open,
+                    });
+                    if let Some(shelf) = shelf {
+                        shelf.http2_chosen = Some(true);
+                        shelf.http2.push(Arc::clone(&shared));
+                    }
+                    shared.lend()
                 }
-                Taken::Http2(shared)
             }
-        }
+        })
     }
 
-    /// Closes what has rested for `idle_timeout`, and what the peer has closed.
-    pub(super) fn sweep(&self, idle_timeout: Duration) {
+    /// Closes what has rested for `idle_timeout`, what the peer has closed, and what rests at an address that its endpoint no
+    /// longer has. A shared connection that is at work there takes no further stream, and closes behind its last one.
+    pub(super) fn sweep(&self, endpoints: &[Arc<Endpoint>], idle_timeout: Duration) {
         let now = clock::now();
-        for shelf in self.shelves().iter_mut() {
-            let before = shelf.idle.len();
-            shelf.idle.retain(|idle| {
-                !idle.connection.sender.is_closed()
-                    && now.saturating_duration_since(idle.since) < idle_timeout
-            });
-            lower(&self.idle, before - shelf.idle.len());
-            shelf.http2.retain(|shared| {
-                let rested = shared.rested(now).is_some_and(|rested| rested >= idle_timeout);
-                !shared.sender.is_closed() && !rested
-            });
-        }
+        self.change(|shelves| {
+            for (shelf, endpoint) in shelves.iter_mut().zip(endpoints) {
+                shelf.idle.retain(|idle| {
+                    !idle.connection.sender.is_closed()
+                        && now.saturating_duration_since(idle.since) < idle_timeout
+                        && endpoint.leads_to(&idle.connection.lead)
+                });
+                shelf.http2.retain(|shared| {
+                    let rested = shared.rested(now).is_some_and(|rested| rested >= idle_timeout);
+                    shared.fit(endpoint) && !rested
+                });
+            }
+        });
     }
 
-    fn rest(&self, endpoint: usize, connection: Http1, open: Open) {
-        if let Some(shelf) = self.shelves().get_mut(endpoint) {
-            self.idle.store(self.idle.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            shelf.idle.push(Idle { connection, since: clock::now(), open });
+    fn rest(&self, at: usize, connection: Http1, open: Open) {
+        self.change(|shelves| {
+            if let Some(shelf) = shelves.get_mut(at) {
+                shelf.idle.push(Idle { connection, since: clock::now(), open });
+            }
+        });
+    }
+
+    /// A stream of `shared` has ended. With its last one the connection rests, if it `may`; else it closes.
+    fn ended(&self, at: usize, shared: &Arc<Http2>, may_rest: impl FnOnce() -> bool) {
+        let last = shared.streams.load(Ordering::Relaxed) == 1;
+        if last {
+            *shared.resting.lock().unwrap_or_else(PoisonError::into_inner) = clock::now();
         }
+        let stays = !last || may_rest();
+        self.change(|shelves| {
+            shared.streams.fetch_sub(1, Ordering::Relaxed);
+            if let Some(shelf) = shelves.get_mut(at).filter(|_| !stays) {
+                shelf.http2.retain(|kept| !Arc::ptr_eq(kept, shared));
+            }
+        });
+    }
+
+    /// Whatever changes on the shelves changes here, so that the count of what rests is right.
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<Shelf>) -> T) -> T {
+        let mut shelves = self.shelves();
+        let changed = change(&mut shelves);
+        self.idle.store(shelves.iter().map(Shelf::resting).sum(), Ordering::Relaxed);
+        changed
     }
 
     fn shelves(&self) -> MutexGuard<'_, Vec<Shelf>> {
@@ -214,22 +240,33 @@ impl Pool {
     }
 }
 
-/// Under the shelves' lock, so that nobody else writes the count.
-fn lower(count: &AtomicUsize, by: usize) {
-    count.store(count.load(Ordering::Relaxed).saturating_sub(by), Ordering::Relaxed);
-}
-
 impl Shelf {
     /// The shared connection with the fewest streams, if it has room, or if all are to be used `beyond` their room.
-    fn least_busy(&mut self, beyond: bool) -> Option<Arc<Http2>> {
-        self.http2.retain(|shared| !shared.sender.is_closed());
+    fn least_busy(&mut self, endpoint: &Endpoint, beyond: bool) -> Option<&Arc<Http2>> {
+        self.http2.retain(|shared| shared.fit(endpoint));
         let best = self.http2.iter().min_by_key(|shared| shared.streams.load(Ordering::Relaxed))?;
         let room = best.streams.load(Ordering::Relaxed) < best.room.load(Ordering::Relaxed);
-        (room || (beyond && self.http2.len() >= HTTP2_CONNECTIONS_MAX)).then(|| Arc::clone(best))
+        (room || (beyond && self.http2.len() >= HTTP2_CONNECTIONS_MAX)).then_some(best)
+    }
+
+    fn resting(&self) -> usize {
+        let free = |shared: &&Arc<Http2>| shared.streams.load(Ordering::Relaxed) == 0;
+        self.idle.len() + self.http2.iter().filter(free).count()
     }
 }
 
 impl Http2 {
+    /// Can take streams, and leads to where its endpoint is.
+    fn fit(&self, endpoint: &Endpoint) -> bool {
+        !self.sender.is_closed() && endpoint.leads_to(&self.lead)
+    }
+
+    /// One more stream, until [`Pool::ended`].
+    fn lend(self: &Arc<Self>) -> Taken {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        Taken::Http2(Arc::clone(self))
+    }
+
     /// For how long it has had no streams; `None` while it has some.
     fn rested(&self, now: Instant) -> Option<Duration> {
         let since = *self.resting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,10 +308,7 @@ impl Loan {
     ) -> Self {
         let held = match taken {
             Taken::Http1(connection, open) => Held::Http1(Some((connection, open))),
-            Taken::Http2(shared) => {
-                shared.streams.fetch_add(1, Ordering::Relaxed);
-                Held::Http2(shared)
-            }
+            Taken::Http2(shared) => Held::Http2(shared),
         };
         Self { upstream: Arc::clone(upstream), worker, endpoint, held, _busy: busy }
     }
@@ -301,6 +335,7 @@ impl Loan {
         if let Held::Http1(held) = &mut self.held
             && let Some((connection, open)) = held.take()
             && !connection.sender.is_closed()
+            && self.upstream.endpoints().get(self.endpoint).is_some_and(|at| at.leads_to(&connection.lead))
             && self.upstream.has_room(self.worker)
             && let Some(pool) = self.upstream.pool(self.worker)
         {
@@ -311,9 +346,10 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        if let Held::Http2(shared) = &self.held {
-            *shared.resting.lock().unwrap_or_else(PoisonError::into_inner) = clock::now();
-            shared.streams.fetch_sub(1, Ordering::Relaxed);
+        if let Held::Http2(shared) = &self.held
+            && let Some(pool) = self.upstream.pool(self.worker)
+        {
+            pool.ended(self.endpoint, shared, || self.upstream.has_room(self.worker));
         }
     }
 }

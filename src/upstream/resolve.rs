@@ -22,13 +22,7 @@ pub async fn follow(upstream: String, endpoint: std::sync::Weak<Endpoint>, refre
         match resolve(endpoint.url.host(), endpoint.url.port()).await {
             Ok(addresses) => {
                 told = false;
-                endpoint.addresses.send_if_modified(|known| {
-                    let news = !same(known, &addresses);
-                    if news {
-                        *known = addresses.into();
-                    }
-                    news
-                });
+                endpoint.learn(addresses);
             }
             Err(error) if !told => {
                 told = true;
@@ -36,8 +30,7 @@ pub async fn follow(upstream: String, endpoint: std::sync::Weak<Endpoint>, refre
             }
             Err(_) => {} // Told already; what was known stays.
         }
-        let pause =
-            if endpoint.addresses.borrow().is_empty() { UNRESOLVED_RETRY.min(refresh) } else { refresh };
+        let pause = if endpoint.is_unresolved() { UNRESOLVED_RETRY.min(refresh) } else { refresh };
         drop(endpoint);
         tokio::time::sleep(pause).await;
     }
@@ -60,8 +53,4 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
             .extend(six.pop().into_iter().chain(four.pop()).map(|address| SocketAddr::new(address, port)));
     }
     if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok(addresses) }
-}
-
-fn same(known: &[SocketAddr], found: &[SocketAddr]) -> bool {
-    known.len() == found.len() && found.iter().all(|address| known.contains(address))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -140,7 +140,7 @@ impl Upstream {
         let busy = (self.endpoints().len() > 1).then(|| Busy::at(endpoint));
         let idle_timeout = self.settings().pool.idle_timeout;
         if let Some(taken) =
-            pool.take(at, speak, idle_timeout, careful).filter(|taken| !fresh || taken.shared())
+            pool.take(at, endpoint, speak, idle_timeout, careful).filter(|taken| !fresh || taken.shared())
         {
             return Ok((Loan::new(self, worker, at, taken, busy), true));
         }
@@ -170,8 +170,9 @@ impl Upstream {
             Some(gate) => Some(timeout_at(deadline, gate.lock()).await.map_err(|_| late())?),
             None => None,
         };
-        let shared =
-            gate.as_ref().and_then(|_| pool.take(at, speak, Duration::MAX, false).or_else(|| pool.full(at)));
+        let shared = gate.as_ref().and_then(|_| {
+            pool.take(at, endpoint, speak, Duration::MAX, false).or_else(|| pool.full(at, endpoint))
+        });
         if let Some(taken) = shared {
             return Ok((taken, true));
         }
@@ -285,7 +286,10 @@ fn http1_request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Uplo
 fn http2_request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<UploadBody>, Fault> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(if endpoint.is_https() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP });
-    parts.authority = Some(endpoint.url.authority().clone());
+    parts.authority = Some(match outgoing.headers.get(HOST) {
+        None => endpoint.url.authority().clone(),
+        Some(set) => Authority::try_from(set.as_bytes()).map_err(|error| unsendable(&error))?, // By headers.set.
+    });
     parts.path_and_query = Some(join(endpoint.url.base_path(), &outgoing.target)?);
     let uri = Uri::from_parts(parts).map_err(|error| unsendable(&error))?;
     let mut request = Request::new(outgoing.body);
@@ -313,7 +317,7 @@ fn join(base: &str, target: &PathAndQuery) -> Result<PathAndQuery, Fault> {
 }
 
 fn unsendable(error: &dyn std::error::Error) -> Fault {
-    Fault::never_sent(Reason::Protocol, format!("the request target cannot be sent: {error}"))
+    Fault::never_sent(Reason::Protocol, format!("the request's target or host cannot be sent: {error}"))
 }
 
 /// HTTP/2 clients may split a cookie over several fields; HTTP/1.1 knows one (RFC 9113 section 8.2.3).

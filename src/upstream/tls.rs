@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -13,6 +12,7 @@ use tokio_rustls::client::TlsStream;
 use super::connect::Speak;
 use super::fault::{Fault, chain};
 use crate::config::UpstreamTls;
+use crate::config::pem::{certificates, private_key};
 use crate::policy::reason::Reason;
 
 /// How one upstream is spoken to under TLS.
@@ -99,6 +99,40 @@ impl Client {
     }
 }
 
+/// How a peer that broke TLS off said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alert {
+    /// It does not take our certificate, or the lack of one. Over TLS 1.3 it may say so only after our side of the handshake
+    /// is done and a request has left, which it has not read then.
+    Certificate,
+    Other,
+}
+
+/// The alert among an error's causes.
+#[must_use]
+pub(super) fn alert(error: &(dyn std::error::Error + 'static)) -> Option<Alert> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::AlertReceived(alert)) = inner.or_else(|| error.downcast_ref()) {
+            return Some(match alert {
+                AlertDescription::NoCertificate
+                | AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::CertificateRequired => Alert::Certificate,
+                _ => Alert::Other,
+            });
+        }
+        cause = error.source();
+    }
+    None
+}
+
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("server_name", &self.server_name).finish_non_exhaustive()
@@ -128,19 +162,4 @@ fn own_roots(file: &Path) -> Result<RootCertStore, String> {
         store.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     Ok(store)
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(format!("{}: holds no PEM certificate", file.display()))
-        }
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
-}
-
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| format!("{}: {error}", file.display()))
 }

@@ -197,3 +197,21 @@ fn what_is_refused_is_a_line_of_the_access_log_too() {
         assert_eq!(line["reason"], reason);
     }
 }
+
+#[test]
+fn the_soft_limit_of_open_files_is_no_limit() {
+    let upstream = Upstream::ok("ok");
+    let fender = Setup::new(upstream.as_api("")).after("ulimit -S -n 64");
+    let limits = fender.proc("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit of open files");
+    let figures: Vec<_> = line.split_whitespace().skip(3).collect();
+    assert!(figures[0] == figures[1] && figures[0] != "64", "{line}");
+    let clients: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = fender.client();
+            assert_eq!(client.request("GET", "/", "", b"").status(), 200);
+            client
+        })
+        .collect();
+    drop(clients);
+}

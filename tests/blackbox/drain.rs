@@ -5,6 +5,9 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::frames::{
+    ACK, ASK, DATA, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, SETTINGS, WHOLE, frame,
+};
 use crate::support::{End, Fender, PATIENCE, Setup, Upstream, eventually};
 
 fn draining(upstream: &Upstream, lines: &str) -> Fender {
@@ -112,5 +115,50 @@ fn load_during_a_drain_loses_no_request() {
         client.join().unwrap();
     }
     assert_eq!(upstream.requests().len(), 1600);
+    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn an_http2_client_is_told_to_leave_and_loses_no_stream() {
+    let (answer_now, wait) = sync_channel(8);
+    let wait = Mutex::new(wait);
+    let upstream = Upstream::scripted(move |connection| {
+        while connection.request().is_some() {
+            wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let fender = draining(&upstream, "drain_quiet = \"300ms\"\ndrain_timeout = \"20s\"\nworkers = 1");
+    let mut client = fender.client();
+    client.send([PREFACE, SETTINGS, &frame(HEADERS, WHOLE, 1, ASK)].concat());
+    upstream.request(1);
+    fender.sigterm();
+    let last = |payload: &[u8]| u32::from_be_bytes(payload[..4].try_into().unwrap());
+    let first = client.frame_of(GOAWAY).expect("it is told to leave");
+    assert_eq!((last(&first.payload), &first.payload[4..8]), (0x7fff_ffff, &[0; 4][..]));
+    // Two that were on their way while the GOAWAY was: they are served.
+    for stream in [3, 5] {
+        client.send(frame(HEADERS, WHOLE, stream, ASK));
+    }
+    let ping = client.frame_of(PING).expect("it asks whether its word has come");
+    upstream.request(3);
+    client.send(frame(PING, ACK, 0, &ping.payload));
+    let second = client.frame_of(GOAWAY).expect("it tells the last stream");
+    assert_eq!((last(&second.payload), &second.payload[4..8]), (5, &[0; 4][..]));
+    for _ in 0..3 {
+        answer_now.send(()).unwrap();
+    }
+    let (mut heads, mut ends) = (Vec::new(), Vec::new());
+    while let Some(frame) = client.frame() {
+        match frame.kind {
+            HEADERS => heads.push((frame.stream, frame.payload[0])),
+            DATA if frame.flags & END_STREAM != 0 => ends.push(frame.stream),
+            _ => {}
+        }
+    }
+    heads.sort_unstable();
+    ends.sort_unstable();
+    assert_eq!(heads, [(1, 0x88), (3, 0x88), (5, 0x88)], "each is answered with 200");
+    assert_eq!(ends, [1, 3, 5], "and its body ends");
     assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
 }

@@ -2,16 +2,10 @@
 
 use std::sync::mpsc::sync_channel;
 
-use super::http2::{PREFACE, SETTINGS, frame};
-use crate::support::{Connection, Fender, PATIENCE, Setup, Upstream, eventually};
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS_KIND: u8 = 4;
-const GOAWAY: u8 = 7;
-
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
+use crate::support::frames::{
+    ACK, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, SETTINGS_KIND, WHOLE, frame,
+};
+use crate::support::{Connection, Fender, PATIENCE, Protocol, Service, Setup, Upstream, eventually};
 
 const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
 const NO_ERROR: [u8; 4] = [0; 4];
@@ -38,7 +32,7 @@ fn upstream(answer: impl Fn(usize, u32) -> Answer + Send + Sync + 'static) -> Up
         while let Some(stream) = next_request(connection) {
             let head = Default::default();
             connection.remember_head(head);
-            let ok = frame(HEADERS, 5, stream, &[0x88]); // :status 200
+            let ok = frame(HEADERS, WHOLE, stream, &[0x88]); // :status 200
             match answer(connection.number, stream) {
                 Answer::Ok => {
                     connection.send(ok);
@@ -63,19 +57,30 @@ fn upstream(answer: impl Fn(usize, u32) -> Answer + Send + Sync + 'static) -> Up
     })
 }
 
+/// Answers the second request of a connection after two seconds, the others at once.
+pub(super) fn answering_at(address: &str) -> Upstream {
+    Upstream::scripted_at(address, |connection| {
+        assert_eq!(connection.exactly(PREFACE.len()).unwrap(), PREFACE);
+        connection.send(SETTINGS);
+        while let Some(stream) = next_request(connection) {
+            connection.remember_head(Default::default());
+            if stream == 3 {
+                std::thread::sleep(std::time::Duration::from_secs(2));
+            }
+            connection.send(frame(HEADERS, WHOLE, stream, &[0x88]));
+        }
+    })
+}
+
 /// Reads on until a stream's request has ended; none at the end of the connection.
 fn next_request(connection: &mut Connection) -> Option<u32> {
     loop {
-        let head = connection.exactly(9)?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let (kind, flags) = (head[3], head[4]);
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        connection.exactly(length as usize)?;
-        if kind == SETTINGS_KIND && flags & ACK == 0 {
+        let came = connection.frame()?;
+        if came.kind == SETTINGS_KIND && came.flags & ACK == 0 {
             connection.send(frame(SETTINGS_KIND, ACK, 0, &[]));
         }
-        if stream != 0 && kind <= HEADERS && flags & END_STREAM != 0 {
-            return Some(stream);
+        if came.stream != 0 && came.kind <= HEADERS && came.flags & END_STREAM != 0 {
+            return Some(came.stream);
         }
     }
 }
@@ -171,4 +176,15 @@ fn a_post_on_a_shared_connection_that_closes_under_it_is_not() {
     assert_eq!(fender.get("/").status(), 200);
     fender.post("/", "", b"x").is_problem(502, "reset");
     assert_eq!(upstream.requests().len(), 2);
+}
+
+#[test]
+fn a_host_that_the_config_sets_is_the_authority() {
+    let service = Service::start(Protocol::Http2);
+    let set = "http = \"2\"\nheaders.set = { host = \"other.test:8443\" }";
+    let fender = Fender::start(format!("[upstream.api]\nurl = \"{}\"\nroute = \"/\"\n{set}", service.url()));
+    assert_eq!(fender.get("/").status(), 200);
+    let received = &service.requests()[0];
+    assert_eq!(received.uri.authority().map(http::uri::Authority::as_str), Some("other.test:8443"));
+    assert!(!received.headers.contains_key("host"));
 }

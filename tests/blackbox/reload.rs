@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use crate::support::{Client, Fender, Setup, Upstream, eventually};
+use crate::support::{Authority, Client, Fender, Protocol, Service, Setup, Upstream, eventually};
 
 const TOKENS: &str = "[[admin.token]]\nname = \"ops\"\nrole = \"operator\"\nsecret = \"open-sesame\"\n\
                       [[admin.token]]\nname = \"eyes\"\nrole = \"viewer\"\nsecret = \"look-only\"\n";
@@ -183,4 +183,127 @@ fn a_stream_outlives_a_reload() {
     assert_eq!(fender.get("/").text(), "other", "the upstream is gone from the config");
     go_on.send(()).unwrap();
     assert_eq!(client.exactly(4).unwrap(), b"more", "but not from what is in flight");
+}
+
+#[test]
+fn the_form_of_the_log_needs_a_restart() {
+    let upstream = mirror();
+    let fender = marked(&upstream, "old").start();
+    let mut next = marked(&upstream, "new");
+    next = next.head("profile = \"development\"");
+    fender.rewrite_config(&next);
+    let refused = fender.admin_post("/api/v1/config/reload", Some("open-sesame"));
+    assert_eq!(refused.status(), 422);
+    assert!(
+        refused.text().contains("needs_restart") && refused.text().contains("profile"),
+        "{}",
+        refused.text()
+    );
+    fender.rewrite_config(&marked(&upstream, "new").head("profile = \"testing\""));
+    assert_eq!(fender.admin_post("/api/v1/config/reload", Some("open-sesame")).status() / 100, 2);
+}
+
+#[test]
+fn the_series_of_what_a_reload_takes_away_go_and_the_others_stay() {
+    let upstream = mirror();
+    let (kept, gone) = (
+        format!("[upstream.kept]\nurl = \"{}\"\nroute = \"/kept\"\n", upstream.url()),
+        format!("[upstream.gone]\nurl = \"{}\"\nroute = \"/gone\"\n", upstream.url()),
+    );
+    let more = "[[route]]\nname = \"more\"\npath = \"/more\"\nupstream = \"kept\"\n";
+    let fender = Setup::new(format!("{kept}{gone}{more}")).admin(TOKENS).start();
+    for path in ["/kept", "/gone", "/more"] {
+        assert_eq!(fender.get(path).status(), 200);
+    }
+    let series = |label: &str| fender.metrics().keys().filter(|name| name.contains(label)).count();
+    let (of_kept, of_gone) = (series("upstream=\"kept\""), series("upstream=\"gone\""));
+    assert!(of_gone > 10 && series("route=\"more\"") > 0, "{of_kept} {of_gone}");
+    fender.rewrite_config(&Setup::new(kept).admin(TOKENS));
+    assert_eq!(fender.admin_post("/api/v1/config/reload", Some("open-sesame")).status() / 100, 2);
+    assert_eq!((series("upstream=\"gone\""), series("route=\"more\"")), (0, 0));
+    assert!(series("upstream=\"kept\"") > 10);
+    let answered = || fender.metric("fender_requests_total", &[("upstream", "kept"), ("code", "200")]);
+    assert_eq!(answered(), 1.0, "what stays keeps its count");
+    assert_eq!(fender.get("/nowhere").status(), 404);
+    eventually("what no route matches is counted", || {
+        fender.metric("fender_requests_total", &[("upstream", ""), ("code", "404")]) == 1.0
+    });
+}
+
+/// Whether a handshake with a listener of this name succeeds for who trusts this authority; then an answer to the request.
+fn over_tls(
+    address: std::net::SocketAddr,
+    authority: &Authority,
+    request: (&str, &str, &str),
+) -> Option<u16> {
+    let (method, target, fields) = request;
+    let mut client = Client::connect_tls(address, "localhost", authority.client(None, &["http/1.1"]));
+    client.send(format!("{method} {target} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n{fields}\r\n"));
+    client.try_response(method).map(|answer| answer.status())
+}
+
+#[test]
+fn certificates_are_renewed_all_or_none() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let put = |authority: &Authority| {
+        let own = authority.sign("localhost");
+        fs::copy(own.certificate, file("cert.pem")).unwrap();
+        fs::copy(own.key, file("key.pem")).unwrap();
+    };
+    put(&old);
+    fs::copy(old.certificate(), file("ca.pem")).unwrap();
+    let own = old.sign("localhost");
+    let service = Service::start(Protocol::Tls(old.server(&own, &["http/1.1"], false)));
+    let fender = Setup::new(format!(
+        "[upstream.api]\nurl = \"https://localhost:{}\"\nroute = \"/\"\ntls.ca_file = {:?}\npool.max_idle = 1",
+        service.address().port(),
+        file("ca.pem")
+    ))
+    .server(&format!("[server.tls]\ncert_file = {:?}\nkey_file = {:?}", file("cert.pem"), file("key.pem")))
+    .admin(TOKENS)
+    .start();
+    let get = ("GET", "/", "");
+    assert_eq!(over_tls(fender.server(), &old, get), Some(200));
+
+    // A good file, and one that is PEM and yet no certificate.
+    put(&new);
+    fs::write(file("ca.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let refused = fender.admin_post("/api/v1/config/reload", Some("open-sesame"));
+    assert_eq!(refused.status(), 422);
+    assert!(refused.text().contains("ca.pem"), "{}", refused.text());
+    assert_eq!(over_tls(fender.server(), &old, get), Some(200), "nothing has changed");
+    assert_eq!(over_tls(fender.server(), &new, get), None);
+
+    fs::copy(old.certificate(), file("ca.pem")).unwrap();
+    assert_eq!(fender.admin_post("/api/v1/config/reload", Some("open-sesame")).status() / 100, 2);
+    assert_eq!(over_tls(fender.server(), &new, get), Some(200));
+    assert_eq!(over_tls(fender.server(), &old, get), None);
+}
+
+#[test]
+fn the_admin_side_takes_a_new_certificate_and_a_new_token_together() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let upstream = mirror();
+    let setup = |authority: &Authority, token: &str| {
+        let own = authority.sign("localhost");
+        Setup::new(upstream.as_api("")).admin(&format!(
+            "[admin.tls]\ncert_file = {:?}\nkey_file = {:?}\n\
+             [[admin.token]]\nname = \"ops\"\nrole = \"operator\"\nsecret = \"{token}\"",
+            own.certificate, own.key
+        ))
+    };
+    let fender = setup(&old, "first-of-the-two").start();
+    let reload = |authority: &Authority, token: &str| {
+        let fields = format!("authorization: Bearer {token}\r\n");
+        over_tls(fender.admin(), authority, ("POST", "/api/v1/config/reload", &fields))
+    };
+    fender.rewrite_config(&setup(&new, "second-of-the-two"));
+    eventually("the new certificate is shown", || {
+        over_tls(fender.admin(), &new, ("GET", "/health/live", "")) == Some(200)
+    });
+    assert_eq!(reload(&new, "first-of-the-two"), Some(401));
+    assert_eq!(reload(&new, "second-of-the-two").map(|status| status / 100), Some(2));
+    assert_eq!(reload(&old, "second-of-the-two"), None);
 }

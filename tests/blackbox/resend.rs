@@ -57,6 +57,19 @@ fn a_post_with_an_idempotency_key_is_sent_once_more() {
 }
 
 #[test]
+fn the_key_may_have_a_name_of_the_configs_own() {
+    let upstreams = [stale_once(), stale_once()];
+    for (upstream, field, sent) in [(&upstreams[0], "x-once", 3), (&upstreams[1], "idempotency-key", 2)] {
+        let lines = upstream.as_api("idempotency_header = \"X-Once\"");
+        let fender = Setup::new(lines).server("workers = 1").start();
+        fender.get("/first");
+        let answer = fender.post("/second", &format!("{field}: k-1\r\n"), b"body");
+        assert_eq!(answer.status(), if sent == 3 { 200 } else { 502 }, "{field}");
+        assert_eq!(upstream.requests().len(), sent, "{field}");
+    }
+}
+
+#[test]
 fn a_post_meets_a_connection_that_closed_while_idle() {
     let (closed, wait) = sync_channel(8);
     let upstream = Upstream::scripted(move |connection| {

@@ -1,6 +1,5 @@
 //! Bodies that flow: nothing held back, nothing hoarded, and a cut that is seen as a cut.
 
-use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
@@ -66,18 +65,7 @@ fn a_cut_of_an_http2_upstream_is_seen_too() {
 
 #[test]
 fn an_event_arrives_before_the_next_is_written() {
-    let (arrived, wait) = sync_channel(1);
-    let wait = Mutex::new(wait);
-    let upstream = Upstream::scripted(move |connection| {
-        connection.request();
-        connection
-            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
-        for number in 0..3 {
-            connection.send(format!("9\r\ndata: {number}\n\n\r\n"));
-            wait.lock().unwrap().recv_timeout(PATIENCE).expect("the event arrives");
-        }
-        connection.send("0\r\n\r\n");
-    });
+    let (upstream, arrived) = Upstream::events();
     let fender = Fender::start(upstream.as_api(""));
     let mut client = fender.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -277,5 +265,34 @@ fn what_one_client_does_not_read_holds_up_no_other() {
     for _ in 0..4 {
         let answer = fender.get("/small");
         assert_eq!((answer.status(), answer.end), (200, End::Clean));
+    }
+}
+
+#[test]
+fn a_client_that_has_said_all_and_listens_on_gets_its_answer() {
+    let upstream = Upstream::scripted(|connection| {
+        while connection.request().is_some() {
+            thread::sleep(Duration::from_millis(1500));
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha");
+            thread::sleep(Duration::from_millis(300));
+            connection.send("lf");
+        }
+    });
+    let fender = Fender::start(upstream.as_api(""));
+    for request in [
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+    ] {
+        let mut client = fender.client();
+        client.send(request);
+        client.half_close();
+        let answer = client.response("GET");
+        assert_eq!(
+            (answer.status(), answer.text().as_str(), answer.end),
+            (200, "half", End::Clean),
+            "{request:?}"
+        );
+        assert_eq!(client.until_closed(), End::Cut);
     }
 }

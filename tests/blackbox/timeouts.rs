@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{End, Fender, Upstream};
+use crate::support::{End, Fender, Setup, Upstream};
 
 fn silent() -> Upstream {
     Upstream::scripted(|connection| {
@@ -162,5 +162,39 @@ fn the_stream_limit_holds_for_a_reader_that_is_slower_than_its_upstream() {
     while client.chunk().is_some_and(|chunk| !chunk.is_empty()) {
         std::thread::sleep(Duration::from_millis(5));
         assert!(begun.elapsed() < Duration::from_secs(20), "it goes on and on");
+    }
+}
+
+#[test]
+fn the_beginning_of_what_could_be_http2_has_its_time_too() {
+    let upstream = Upstream::ok("ok");
+    let fender = Setup::new(upstream.as_api("")).server("header_timeout = \"400ms\"").start();
+    for begun in ["P", "PRI * HT"] {
+        takes(390, 3000, || fender.raw(begun).0.is_problem(408, "header_timeout"));
+    }
+    let mut post = fender.client();
+    post.send("P");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(post.request("OST", "/", "", b"x").status(), 200);
+}
+
+#[test]
+fn a_tunnel_on_which_nothing_passes_is_cut_after_the_idle_time() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n");
+        while let Some(byte) = connection.exactly(1) {
+            connection.send(byte);
+        }
+    });
+    let fender = with(&upstream, "idle = \"2s\"");
+    for pause in [100, 1400] {
+        let mut client = fender.client();
+        client.send("GET / HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n");
+        assert_eq!(client.head().unwrap().status(), 101);
+        std::thread::sleep(Duration::from_millis(pause));
+        client.send("x");
+        assert_eq!(client.exactly(1).unwrap(), b"x");
+        takes(1950, 2300, || assert_eq!(client.until_closed(), End::Cut));
     }
 }

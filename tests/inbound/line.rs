@@ -15,6 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub(crate) struct Line(Arc<Mutex<State>>);
 
+impl Line {
+    /// A line without a guard.
+    pub(crate) fn new() -> (Self, Far) {
+        let state = Arc::new(Mutex::new(State { window: usize::MAX, ..State::default() }));
+        (Self(Arc::clone(&state)), Far(state))
+    }
+}
+
 /// The far end.
 pub(crate) struct Far(Arc<Mutex<State>>);
 
@@ -26,16 +34,26 @@ struct State {
     /// Bytes that the far end still takes.
     window: usize,
     reset: bool,
+    far: Presence,
     shut: bool,
     wakers: Vec<Waker>,
 }
 
+/// One that is gone answers what it is sent with a reset.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Presence {
+    #[default]
+    There,
+    Gone,
+    Reset,
+}
+
 /// A guarded line whose far end takes all that is written.
 pub(crate) fn guarded(head_bytes_max: usize) -> (Guard<Line>, Arc<Wire>, Far) {
-    let state = Arc::new(Mutex::new(State { window: usize::MAX, ..State::default() }));
     let limits = Limits { head_bytes_max, head_timeout: super::guard::HEAD_TIMEOUT };
-    let (guard, wire) = Guard::new(Line(Arc::clone(&state)), BytesMut::new(), limits);
-    (guard, wire, Far(state))
+    let (line, far) = Line::new();
+    let (guard, wire) = Guard::new(line, BytesMut::new(), limits);
+    (guard, wire, far)
 }
 
 impl Far {
@@ -45,6 +63,11 @@ impl Far {
 
     pub(crate) fn end(&self) {
         self.change(|state| state.ended = true);
+    }
+
+    /// It is gone: what is sent to it from now on is answered with a reset.
+    pub(crate) fn leave(&self) {
+        self.change(|state| (state.ended, state.far) = (true, Presence::Gone));
     }
 
     /// From now on only so many bytes more are taken.
@@ -101,6 +124,9 @@ impl AsyncWrite for Line {
             state.wakers.push(cx.waker().clone());
             return Poll::Pending;
         }
+        if state.far == Presence::Gone {
+            state.far = Presence::Reset;
+        }
         state.window -= count;
         state.written.extend(&bytes[..count]);
         Poll::Ready(Ok(count))
@@ -119,5 +145,9 @@ impl AsyncWrite for Line {
 impl Resettable for Line {
     fn reset_on_close(&self) {
         self.0.lock().unwrap().reset = true;
+    }
+
+    fn is_broken(&self) -> bool {
+        self.0.lock().unwrap().far == Presence::Reset
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use super::{Client, PATIENCE};
 /// What stands in the config; the listeners get ports of their own.
 #[derive(Clone, Default)]
 pub(crate) struct Setup {
+    head: String,
     server: String,
     admin: String,
     upstreams: String,
@@ -27,6 +28,12 @@ impl Setup {
     /// `upstreams`: everything but `[server]` and `[admin]`.
     pub(crate) fn new(upstreams: impl Into<String>) -> Self {
         Self { upstreams: upstreams.into(), ..Self::default() }
+    }
+
+    /// Lines above all tables.
+    pub(crate) fn head(mut self, lines: &str) -> Self {
+        self.head.push_str(lines);
+        self
     }
 
     /// Lines for `[server]`.
@@ -48,21 +55,53 @@ impl Setup {
 
     pub(crate) fn toml(&self) -> String {
         format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\n{}\n\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n\n{}\n",
-            self.server, self.admin, self.upstreams
+            "{}\n[server]\nlisten = [\"127.0.0.1:0\"]\n{}\n\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n\n{}\n",
+            self.head, self.server, self.admin, self.upstreams
         )
     }
 
     pub(crate) fn start(self) -> Fender {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("fender.toml");
-        fs::write(&config, self.toml()).unwrap();
+        let (folder, config) = self.written();
         self.start_at(folder, config)
     }
 
     /// Starts with a config that is already on disk, anywhere in `folder`.
     pub(crate) fn start_at(self, folder: tempfile::TempDir, config: PathBuf) -> Fender {
-        let mut child = binary()
+        self.spawn(binary(), folder, config)
+    }
+
+    /// Starts from a shell that runs this first.
+    pub(crate) fn after(self, first: &str) -> Fender {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{first} && exec \"$0\" \"$@\"")]).arg(binary().get_program());
+        let (folder, config) = self.written();
+        self.spawn(command, folder, config)
+    }
+
+    /// Starts where `/etc/hosts` is this file; none where the system grants no mount namespace.
+    pub(crate) fn hosts(self, hosts: &Path) -> Option<Fender> {
+        let bind = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        let inside = |program: &std::ffi::OsStr| {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", bind]).arg(hosts).arg(program);
+            command
+        };
+        let granted = inside("true".as_ref()).output().is_ok_and(|output| output.status.success());
+        granted.then(|| {
+            let (folder, config) = self.written();
+            self.spawn(inside(binary().get_program()), folder, config)
+        })
+    }
+
+    fn written(&self) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("fender.toml");
+        fs::write(&config, self.toml()).unwrap();
+        (folder, config)
+    }
+
+    fn spawn(self, mut command: Command, folder: tempfile::TempDir, config: PathBuf) -> Fender {
+        let mut child = command
             .args(["run", "--log-format", "json", "--config"])
             .arg(&config)
             .envs(self.environment.clone())
@@ -201,8 +240,13 @@ impl Fender {
             .sum()
     }
 
+    /// One of the texts that the system has on the process.
+    pub(crate) fn proc(&self, name: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{name}", self.process().as_raw_nonzero())).unwrap()
+    }
+
     pub(crate) fn rss_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process().as_raw_nonzero())).unwrap();
+        let status = self.proc("status");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a live process has VmRSS");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("VmRSS is a number")
     }

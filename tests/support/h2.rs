@@ -75,6 +75,13 @@ impl H2Client {
         self.exchange(request("GET", path), Full::new(Bytes::new()).boxed_unsync())
     }
 
+    /// With these fields beside its own.
+    pub(crate) fn get_with(&mut self, path: &str, fields: HeaderMap) -> H2Response {
+        let mut head = request("GET", path);
+        head.headers_mut().unwrap().extend(fields);
+        self.exchange(head, Full::new(Bytes::new()).boxed_unsync())
+    }
+
     /// Sends a body, and trailers after it if there are any.
     pub(crate) fn post(&mut self, path: &str, body: &[u8], trailers: Option<HeaderMap>) -> H2Response {
         let data = Frame::data(Bytes::copy_from_slice(body));

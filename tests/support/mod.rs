@@ -3,6 +3,7 @@
 
 mod client;
 mod fender;
+pub(crate) mod frames;
 mod h2;
 mod service;
 mod tls;

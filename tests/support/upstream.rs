@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,7 +42,15 @@ struct Record {
 impl Upstream {
     /// Every connection is handed to the script; it closes when the script returns.
     pub(crate) fn scripted(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::scripted_at("127.0.0.1:0", script)
+    }
+
+    /// The same, where it is said.
+    pub(crate) fn scripted_at(
+        address: &str,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let record = Arc::new(Record::default());
         let theirs = Arc::clone(&record);
@@ -88,6 +97,24 @@ impl Upstream {
     /// Answers 200 with a body.
     pub(crate) fn ok(body: &str) -> Self {
         Self::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    }
+
+    /// Answers with three events, the next one when it is told that the last one has arrived.
+    pub(crate) fn events() -> (Self, SyncSender<()>) {
+        let (arrived, wait) = sync_channel(1);
+        let wait = Mutex::new(wait);
+        let upstream = Self::scripted(move |connection| {
+            connection.request();
+            connection.send(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
+            );
+            for number in 0..3 {
+                connection.send(format!("9\r\ndata: {number}\n\n\r\n"));
+                wait.lock().unwrap().recv_timeout(PATIENCE).expect("the event arrives");
+            }
+            connection.send("0\r\n\r\n");
+        });
+        (upstream, arrived)
     }
 
     /// An address where nobody listens.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue};
 
 use super::{Check, below, tls};
@@ -149,6 +151,9 @@ fn headers(upstream: &Upstream, at: &[Step], check: &mut Check<'_>) {
                     "is also in headers.remove",
                     "headers.set replaces the client's own already",
                 );
+            }
+            Ok(header) if *header == HOST && Authority::try_from(value.expose()).is_err() => {
+                check.wrong(&here, "is no host", "write it as \"api.example.com\", with a port if need be");
             }
             Ok(_) => {}
         }
