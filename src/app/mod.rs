@@ -146,6 +146,12 @@ impl App {
         self.sockets.admin.local_addr().ok()
     }
 
+    /// All figures of the process.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.admin.metrics)
+    }
+
     /// The handle by which another part of the process ends it: see [`Drain`].
     #[must_use]
     pub fn drain(&self) -> Drain {

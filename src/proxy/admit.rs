@@ -39,16 +39,16 @@ pub(crate) struct Holding {
     _seat: Seat,
 }
 
-/// Asks everyone whose leave the next attempt needs, and waits where that is allowed.
+/// Asks everyone whose leave the attempt that is to begin `now` needs, and waits where that is allowed.
 ///
 /// # Errors
 /// Who refused, and when to ask again.
-pub(super) async fn admit(exchange: &Exchange<'_>) -> Result<Admission, Refusal> {
+pub(super) async fn admit(exchange: &Exchange<'_>, now: Instant) -> Result<Admission, Refusal> {
     let plan = Arc::clone(&exchange.plan);
     let policies = plan.upstream().policies();
     let key = exchange.keys.breaker;
-    if plan.breaker().would_refuse(key, clock::now()) {
-        drop(plan.breaker().ask(key, clock::now()).map_err(Refusal::breaker)?);
+    if plan.breaker().would_refuse(key, now) {
+        drop(plan.breaker().ask(key, now).map_err(Refusal::breaker)?);
     }
     let paused = policies.pauses().any() && plan.upstream().settings().throttle.adapt;
     let scope = paused.then(|| exchange.keys.scope(exchange));
@@ -60,11 +60,19 @@ pub(super) async fn admit(exchange: &Exchange<'_>) -> Result<Admission, Refusal>
         limits if limits.none() => None,
         limits => Some(Box::pin(wait_for_slot(exchange, limits)).await?),
     };
-    let seat = policies.bulkhead().enter(exchange.deadline).await.map_err(|full| {
-        policies.metrics().overloaded();
-        Refusal::new(Reason::Overload, SOON, full.to_string())
-    })?;
-    let began = clock::now();
+    let mut waited = scope.is_some() || slot.is_some();
+    let seat = match policies.bulkhead().try_enter() {
+        Some(seat) => seat,
+        None => {
+            waited = true;
+            let seat = Box::pin(policies.bulkhead().enter(exchange.deadline)).await;
+            seat.map_err(|full| {
+                policies.metrics().overloaded();
+                Refusal::new(Reason::Overload, SOON, full.to_string())
+            })?
+        }
+    };
+    let began = if waited { clock::now() } else { now };
     let leave = plan.breaker().ask(key, began).map_err(Refusal::breaker)?;
     if let Some(slot) = slot {
         slot.used();
@@ -174,6 +182,11 @@ impl Drop for Probe {
 }
 
 impl Admission {
+    /// When the attempt may begin, and does.
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
     /// The attempt's head has ended so. All who granted it are told; only a good answer's verdict waits for its last byte,
     /// and what it holds comes back.
     pub(super) fn settle(mut self, exchange: &Exchange<'_>, ended: &Judged, now: Instant) -> Holding {

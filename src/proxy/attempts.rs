@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::admit::{Admission, Holding, admit};
+use super::admit::{Holding, admit};
 use super::exchange::Exchange;
 use super::failure::{Failure, Refusal};
 use super::finish::milliseconds;
@@ -19,7 +19,7 @@ use crate::policy::told;
 use crate::policy::verdict::Verdict;
 use crate::route::Plan;
 use crate::telemetry::access::AttemptLine;
-use crate::telemetry::events::{AttemptFailed, emit};
+use crate::telemetry::events::{AttemptFailed, Refused, emit};
 use crate::upstream::hold::Held;
 use crate::upstream::upload::Upload;
 use crate::upstream::{Fault, Reply};
@@ -92,17 +92,21 @@ async fn run(exchange: &mut Exchange<'_>, memory: &Arc<Memory>) -> Result<Answer
     let mut kept = None;
     let mut previous = Duration::ZERO;
     loop {
-        let admission = match admit(exchange).await {
+        // Where no body had to be read first, the first attempt begins as the request did.
+        let first = exchange.attempts == 0 && !exchange.plan.keyed();
+        let due = if first { exchange.started } else { clock::now() };
+        let admission = match admit(exchange, due).await {
             Ok(admission) => admission,
             Err(refusal) => return Err(refused(exchange, refusal, kept)),
         };
-        let begun = clock::now();
-        let (sent, ended, admission) = attempt(exchange, admission).await;
-        let now = clock::now();
+        let begun = admission.began();
+        let (sent, ended, now) = attempt(exchange, begun).await;
         exchange.decided = now;
         let holding = admission.settle(exchange, &ended, now);
         exchange.last = Some(ended);
-        exchange.may_have_acted |= !exchange.repeatable().permits_resend(ended.verdict);
+        if !ended.is_final() {
+            exchange.may_have_acted |= !exchange.repeatable().permits_resend(ended.verdict);
+        }
         let failure = match sent {
             Ok(reply) if ended.is_final() => {
                 if exchange.leg_attempts > 1 && ended.outcome == Outcome::Success {
@@ -171,6 +175,13 @@ fn refused(exchange: &Exchange<'_>, refusal: Refusal, kept: Option<Kept>) -> Box
             exchange.plan.upstream_metrics().policies.retry_refused(Stop::Breaker);
         }
     }
+    emit(&Refused {
+        request_id: exchange.id.as_str(),
+        upstream: exchange.plan.upstream_name(),
+        reason: refusal.reason.as_str(),
+        detail: &refusal.detail,
+        retry_after_ms: milliseconds(refusal.retry_after),
+    });
     Box::new(Spent { failure: Failure::Refused(refusal), kept })
 }
 
@@ -234,49 +245,40 @@ fn note(exchange: &Exchange<'_>, ended: &Judged, fault: Option<&Fault>, decision
     });
 }
 
-/// One attempt; over a new connection once more if a pooled one proves to be stale.
-async fn attempt(
-    exchange: &mut Exchange<'_>,
-    admission: Admission,
-) -> (Result<Reply, Fault>, Judged, Admission) {
+/// One attempt, and when its end was known; over a new connection once more if a pooled one proves to be stale.
+async fn attempt(exchange: &mut Exchange<'_>, begun: Instant) -> (Result<Reply, Fault>, Judged, Instant) {
     exchange.attempts += 1;
     exchange.leg_attempts += 1;
-    let mut fresh = false;
-    loop {
-        let (sent, ended) = send(exchange, fresh).await;
-        let again = match &sent {
-            Err(fault) => {
-                fault.stale
-                    && !fresh
-                    && ended.outcome == Outcome::Transient
-                    && exchange.repeatable().permits_resend(fault.verdict)
-                    && exchange.replayable()
-            }
-            Ok(_) => false,
-        };
-        if !again {
-            return (sent, ended, admission);
-        }
-        exchange.plan.upstream_metrics().stale_connection();
-        fresh = true; // A stale connection is replaced once, outside of all retries.
+    let (sent, ended, now) = send(exchange, begun, false).await;
+    let stale = sent.as_ref().is_err_and(|fault| fault.stale)
+        && ended.outcome == Outcome::Transient
+        && exchange.repeatable().permits_resend(ended.verdict)
+        && exchange.replayable();
+    if !stale {
+        return (sent, ended, now);
     }
+    exchange.plan.upstream_metrics().stale_connection();
+    send(exchange, now, true).await // A stale connection is replaced once, outside of all retries.
 }
 
 /// One send. `fresh`: not over a connection that has served before.
-async fn send(exchange: &mut Exchange<'_>, fresh: bool) -> (Result<Reply, Fault>, Judged) {
+async fn send(
+    exchange: &mut Exchange<'_>,
+    begun: Instant,
+    fresh: bool,
+) -> (Result<Reply, Fault>, Judged, Instant) {
     let plan = Arc::clone(&exchange.plan);
-    let begun = clock::now();
     let deadline = exchange.deadline.min(begun + plan.settings().timeout.attempt);
     let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
-    let sent =
-        plan.upstream().send(exchange.client.worker, exchange.outgoing(begun), fresh, deadline.into()).await;
+    let outgoing = exchange.outgoing(begun);
+    let sent = plan.upstream().send(exchange.client.worker, outgoing, fresh, deadline.into()).await;
     let ended = judge(exchange, &sent);
     let now = clock::now();
     pending.settle(ended.outcome, now);
     if let Some(record) = exchange.finish.record() {
         record.attempts.push(attempt_line(&sent, &ended, now.saturating_duration_since(begun)));
     }
-    (sent, ended)
+    (sent, ended, now)
 }
 
 fn judge(exchange: &Exchange<'_>, sent: &Result<Reply, Fault>) -> Judged {

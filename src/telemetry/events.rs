@@ -164,6 +164,29 @@ impl Event for AttemptFailed<'_> {
     }
 }
 
+/// A policy refused an attempt: nothing was sent. Under an outage that is every request, so it is no more than a debug line.
+#[derive(Debug)]
+pub struct Refused<'a> {
+    pub request_id: &'a str,
+    pub upstream: &'a str,
+    pub reason: &'static str,
+    pub detail: &'a str,
+    pub retry_after_ms: f64,
+}
+
+impl Event for Refused<'_> {
+    fn log(&self) {
+        tracing::debug!(
+            request_id = self.request_id,
+            upstream = self.upstream,
+            reason = self.reason,
+            detail = self.detail,
+            retry_after_ms = self.retry_after_ms,
+            "refused"
+        );
+    }
+}
+
 /// A breaker changed its state.
 #[derive(Debug)]
 pub struct BreakerChanged<'a> {

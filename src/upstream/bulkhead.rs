@@ -63,14 +63,17 @@ impl Bulkhead {
         })
     }
 
-    /// A seat, at once or from the queue; at the latest by `deadline`.
+    /// A seat that is free now.
+    #[must_use]
+    pub fn try_enter(self: &Arc<Self>) -> Option<Seat> {
+        Arc::clone(&self.seats).try_acquire_owned().ok().map(|permit| self.seat(permit))
+    }
+
+    /// A seat from the queue, at the latest by `deadline`.
     ///
     /// # Errors
     /// See [`Full`].
     pub async fn enter(self: &Arc<Self>, deadline: Instant) -> Result<Seat, Full> {
-        if let Ok(permit) = Arc::clone(&self.seats).try_acquire_owned() {
-            return Ok(self.seat(permit));
-        }
         let (queue, patience) = {
             let state = self.state();
             (state.settings.queue as usize, state.settings.queue_timeout)

@@ -162,7 +162,8 @@ fn tls_outbound_shows_its_certificate() {
     let trust = format!("[upstream.api.tls]\nca_file = {:?}\n", authority.certificate());
     let shown = format!("client_cert_file = {:?}\nclient_key_file = {:?}", client.certificate, client.key);
     assert_eq!(Fender::start(over_tls(&service, &format!("{trust}{shown}"))).get("/").text(), "ok");
-    let fender = Fender::start(over_tls(&service, &trust));
+    let alone = "[upstream.api.breaker]\nenabled = false\n[upstream.api.retry]\nmax_attempts = 1";
+    let fender = Fender::start(over_tls(&service, &format!("{trust}{alone}")));
     for number in 0..20 {
         let refused = if number % 2 == 0 { fender.get("/") } else { fender.post("/", "", b"body") };
         refused.is_problem(502, "tls");

@@ -12,6 +12,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// `fender-reason`: Fender answered itself.
     pub(super) reason: Option<String>,
+    /// `fender-fallback`: somebody else answered.
+    pub(super) fallback: bool,
     /// `fender-attempts`.
     pub(super) attempts: u64,
     pub(super) took: Duration,
@@ -29,6 +31,7 @@ struct Upstream {
     attempts: u64,
     fine: u64,
     failed_upstream: u64,
+    fell_back: u64,
     by_fender: BTreeMap<String, u64>,
     latencies: Vec<Duration>,
 }
@@ -44,6 +47,7 @@ impl Figures {
         upstream.requests += 1;
         upstream.attempts += answer.attempts;
         match &answer.reason {
+            Some(_) if answer.fallback => upstream.fell_back += 1,
             Some(reason) => *upstream.by_fender.entry(reason.clone()).or_default() += 1,
             None if answer.status < 500 => upstream.fine += 1,
             None => upstream.failed_upstream += 1,
@@ -60,42 +64,42 @@ impl Figures {
         let upstreams = self.locked();
         let total = |count: fn(&Upstream) -> u64| upstreams.iter().map(count).sum::<u64>();
         format!(
-            "\r\x1b[K{:>4} s   {} requests   {} fine   {} failed upstream   {} answered by Fender",
+            "\r\x1b[K{:>4} s   {} requests   {} fine   {} by fallback   {} failed",
             passed.as_secs(),
             total(|upstream| upstream.requests),
             total(|upstream| upstream.fine),
-            total(|upstream| upstream.failed_upstream),
-            total(Upstream::answered_by_fender),
+            total(|upstream| upstream.fell_back),
+            total(|upstream| upstream.failed_upstream + upstream.answered_by_fender()),
         )
     }
 
     /// The table at the end.
     pub(super) fn summary(&self, passed: Duration) -> String {
         let mut text = format!(
-            "after {:.1} s\n\n{:<10} {:>9} {:>9} {:>7} {:>13} {:>10} {:>8} {:>8}   {}\n",
+            "after {:.1} s\n\n{:<10} {:>9} {:>9} {:>7} {:>9} {:>9} {:>8} {:>8}   {}\n",
             passed.as_secs_f64(),
             "upstream",
             "requests",
             "attempts",
             "fine",
-            "5xx upstream",
-            "by Fender",
+            "fallback",
+            "failed",
             "p50 ms",
             "p99 ms",
-            "Fender's reasons"
+            "reasons"
         );
         for upstream in self.locked().iter_mut() {
             upstream.latencies.sort_unstable();
             let reasons: Vec<String> =
                 upstream.by_fender.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
             text.push_str(&format!(
-                "{:<10} {:>9} {:>9} {:>7} {:>13} {:>10} {:>8.1} {:>8.1}   {}\n",
+                "{:<10} {:>9} {:>9} {:>7} {:>9} {:>9} {:>8.1} {:>8.1}   {}\n",
                 upstream.name,
                 upstream.requests,
                 upstream.attempts,
                 upstream.fine,
-                upstream.failed_upstream,
-                upstream.answered_by_fender(),
+                upstream.fell_back,
+                upstream.failed_upstream + upstream.answered_by_fender(),
                 upstream.quantile(0.50),
                 upstream.quantile(0.99),
                 reasons.join(", ")

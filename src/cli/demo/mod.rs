@@ -1,6 +1,7 @@
-//! `fender demo`: flaky upstreams, the proxy and a traffic source in one process, on loopback, leaving nothing behind.
+//! `fender demo`: flaky upstreams, one of them with outages, the proxy and a traffic source in one process, on loopback, leaving nothing behind.
 
 mod figures;
+mod policies;
 mod traffic;
 mod upstreams;
 
@@ -64,16 +65,19 @@ fn show(args: &Args, log: &Log) -> Result<String, String> {
         let (drain, figures, length) = (app.drain(), Arc::clone(&figures), args.duration);
         thread::spawn(move || watch(&drain, &figures, begun, length))
     };
+    let metrics = app.metrics();
     app.run().map_err(|error| error.to_string())?;
     // A thread that only draws has nothing to say at its end.
     drop(watching.join());
-    Ok(figures.summary(clock::now().saturating_duration_since(begun)))
+    let seen = figures.summary(clock::now().saturating_duration_since(begun));
+    Ok(format!("{seen}\n{}", policies::summary(&upstreams.names(), &metrics)))
 }
 
 fn introduce(server: SocketAddr, admin: SocketAddr, text: &str) -> Result<(), String> {
     let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
     let words = format!(
-        "\nFender stands between a busy application and three flaky APIs, all of them in this process.\n\n\
+        "\nFender stands between a busy application and three flaky APIs, all of them in this process.\n\
+         The first one is down for two seconds out of every six.\n\n\
          {indented}\n\
          try       curl -i http://{server}/ai/hello\n\
          \x20         curl -iN http://{server}/ai/stream\n\

@@ -53,9 +53,9 @@ async fn ask(server: SocketAddr, figures: Arc<Figures>, drain: Drain) {
         let (upstream, method, path) = ASKED.get(fastrand::usize(..ASKED.len())).copied().unwrap_or(ASKED[0]);
         let asked = clock::now();
         match once(&mut connection, server, method, path).await {
-            Ok((status, reason, attempts)) => {
+            Ok((status, reason, fallback, attempts)) => {
                 let took = clock::now().saturating_duration_since(asked);
-                figures.add(upstream, &Answer { status, reason, attempts, took });
+                figures.add(upstream, &Answer { status, reason, fallback, attempts, took });
             }
             // The proxy is not there yet, or not any more.
             Err(_) => connection = None,
@@ -65,7 +65,7 @@ async fn ask(server: SocketAddr, figures: Arc<Figures>, drain: Drain) {
 }
 
 type Connection = Option<SendRequest<Full<Bytes>>>;
-type Heard = (u16, Option<String>, u64);
+type Heard = (u16, Option<String>, bool, u64);
 
 async fn once(
     connection: &mut Connection,
@@ -88,8 +88,9 @@ async fn once(
     let status = response.status().as_u16();
     let field = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let reason = field("fender-reason").map(str::to_owned);
+    let fallback = field("fender-fallback").is_some();
     let attempts = field("fender-attempts").and_then(|text| text.parse().ok()).unwrap_or(0);
     response.into_body().collect().await?;
     *connection = Some(sender);
-    Ok((status, reason, attempts))
+    Ok((status, reason, fallback, attempts))
 }

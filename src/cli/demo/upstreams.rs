@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -18,6 +18,8 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
+
+use crate::clock;
 
 /// What one API does wrong, in requests of a thousand.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +34,19 @@ struct Flaws {
     hangs: u32,
     /// The usual time to an answer, in milliseconds: at least, at most.
     pace: (u64, u64),
+    /// Whether it goes down now and then, and answers 500 to all.
+    outages: bool,
 }
 
-const AI: Flaws = Flaws { unavailable: 20, closes: 30, resets: 4, hangs: 3, pace: (20, 120) };
-const MESSAGES: Flaws = Flaws { unavailable: 10, closes: 60, resets: 6, hangs: 0, pace: (5, 25) };
-const SEARCH: Flaws = Flaws { unavailable: 0, closes: 10, resets: 0, hangs: 0, pace: (1, 5) };
+/// One outage begins so often, and lasts so long; the first comes soon.
+const OUTAGE_EVERY: Duration = Duration::from_secs(6);
+const OUTAGE: Duration = Duration::from_secs(2);
+const FIRST_OUTAGE: Duration = Duration::from_secs(1);
+
+const AI: Flaws = Flaws { unavailable: 20, closes: 30, resets: 4, hangs: 3, pace: (20, 120), outages: true };
+const MESSAGES: Flaws =
+    Flaws { unavailable: 10, closes: 60, resets: 6, hangs: 0, pace: (5, 25), outages: false };
+const SEARCH: Flaws = Flaws { unavailable: 0, closes: 10, resets: 0, hangs: 0, pace: (1, 5), outages: false };
 
 /// The running upstreams.
 pub(super) struct Upstreams {
@@ -71,8 +81,11 @@ impl Upstreams {
         format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\ndrain_quiet = \"0s\"\ndrain_timeout = \"2s\"\n\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\n\
-             [upstream.ai]                        # slow, sometimes 503, sometimes silent\n\
-             url = \"http://{ai}\"\nroute = \"/ai\"\ntimeout = {{ attempt = \"1s\", total = \"2s\" }}\n\n\
+             [upstream.ai]                        # slow, sometimes 503, sometimes silent, now and then down\n\
+             url = \"http://{ai}\"\nroute = \"/ai\"\ntimeout = {{ attempt = \"1s\", total = \"2s\" }}\n\
+             breaker = {{ open_for = \"500ms\", max_open_for = \"1s\" }}\n\n\
+             [[upstream.ai.fallback]]\non = [\"breaker_open\"]\n\
+             response = {{ status = 200, body = \"a canned answer\" }}\n\n\
              [upstream.messages]                  # closes idle connections, resets some\n\
              url = \"http://{messages}\"\nroute = \"/messages\"\n\n\
              [upstream.search]                    # two replicas, one of them down\n\
@@ -87,17 +100,24 @@ fn bind() -> io::Result<StdListener> {
     Ok(listener)
 }
 
+/// Whether an outage is on, so long after the start.
+fn down(passed: Duration) -> bool {
+    let phase = passed.as_millis() % OUTAGE_EVERY.as_millis();
+    (FIRST_OUTAGE.as_millis()..(FIRST_OUTAGE + OUTAGE).as_millis()).contains(&phase)
+}
+
 async fn listen(listener: StdListener, flaws: Flaws) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let begun = clock::now();
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, flaws));
+        tokio::spawn(serve(stream, flaws, begun));
     }
 }
 
 /// A connection ends when the service asks for it: by closing behind an answer, or by a reset in its stead.
-async fn serve(stream: TcpStream, flaws: Flaws) {
+async fn serve(stream: TcpStream, flaws: Flaws, begun: Instant) {
     let reset = SockRef::from(&stream).try_clone().ok();
-    let service = service_fn(move |request| answer(request, flaws));
+    let service = service_fn(move |request| answer(request, flaws, begun));
     let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     if served.is_err()
         && let Some(socket) = reset
@@ -107,7 +127,16 @@ async fn serve(stream: TcpStream, flaws: Flaws) {
     }
 }
 
-async fn answer(request: Request<Incoming>, flaws: Flaws) -> Result<Response<Reply>, io::Error> {
+async fn answer(
+    request: Request<Incoming>,
+    flaws: Flaws,
+    begun: Instant,
+) -> Result<Response<Reply>, io::Error> {
+    if flaws.outages && down(clock::now().saturating_duration_since(begun)) {
+        let mut broken = Response::new(Reply::Whole(Bytes::from_static(b"down\n")));
+        *broken.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return Ok(broken);
+    }
     let (least, most) = flaws.pace;
     sleep(Duration::from_millis(fastrand::u64(least..=most))).await;
     let mut dice = fastrand::u32(..1000);
