@@ -63,7 +63,7 @@ impl Breaker {
 
     /// A permitted call ended. What was permitted before the last change of state counts for nothing.
     pub fn tell(&mut self, permit: Permit, ended: Ended, now: Instant, dice: f64) -> Option<Transition> {
-        let Permit { generation, kind } = permit;
+        let (generation, kind) = permit.spend();
         if generation == self.generation && self.settings.enabled {
             let decided = match kind {
                 Kind::Waived => None,
