@@ -152,7 +152,12 @@ impl Breaker {
             Phase::Open { until } => now < *until,
             Phase::HalfOpen(probes) => {
                 let lost = probes.patience(&self.settings, now) == Some(Duration::ZERO);
-                lost || probes.all_out(&self.settings)
+                let concluded = probes.all_ended(&self.settings);
+                lost || if concluded {
+                    is_slow(&self.settings, probes.ended)
+                } else {
+                    probes.all_out(&self.settings)
+                }
             }
             Phase::ForcedOpen => true,
         };
