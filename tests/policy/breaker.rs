@@ -356,6 +356,7 @@ fn a_reload_keeps_state_open_time_generation_and_window() {
 fn a_reload_that_asks_for_fewer_probes_than_succeeded_closes() {
     let mut life = play(&three_in_a_row(), "fail*3 +10s probe ok probe ok half_open");
     life.breaker.retune(&Settings { half_open_probes: 2, ..three_in_a_row() }, life.now);
+    assert!(!life.breaker.would_refuse(life.now));
     let asked = life.breaker.ask(life.now, 0.5);
     assert_eq!(asked.transition.unwrap().why, Why::ProbesSucceeded);
     assert!(!asked.answer.unwrap().is_probe());

@@ -63,7 +63,7 @@ impl Breaker {
 
     /// A permitted call ended. What was permitted before the last change of state counts for nothing.
     pub fn tell(&mut self, permit: Permit, ended: Ended, now: Instant, dice: f64) -> Option<Transition> {
-        let Permit { generation, kind } = permit;
+        let (generation, kind) = permit.spend();
         if generation == self.generation && self.settings.enabled {
             let decided = match kind {
                 Kind::Waived => None,
@@ -152,7 +152,12 @@ impl Breaker {
             Phase::Open { until } => now < *until,
             Phase::HalfOpen(probes) => {
                 let lost = probes.patience(&self.settings, now) == Some(Duration::ZERO);
-                lost || probes.all_out(&self.settings)
+                let concluded = probes.all_ended(&self.settings);
+                lost || if concluded {
+                    is_slow(&self.settings, probes.ended)
+                } else {
+                    probes.all_out(&self.settings)
+                }
             }
             Phase::ForcedOpen => true,
         };

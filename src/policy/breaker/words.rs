@@ -99,6 +99,11 @@ impl Permit {
     pub const fn is_waived(&self) -> bool {
         matches!(self.kind, Kind::Waived)
     }
+
+    /// The end of it: a permit is told once.
+    pub(super) const fn spend(self) -> (u64, Kind) {
+        (self.generation, self.kind)
+    }
 }
 
 /// A call is refused.

@@ -27,6 +27,13 @@ pub struct Slot {
     at: u128,
 }
 
+impl Slot {
+    /// The end of it: a slot is given back once.
+    const fn spend(self) -> u128 {
+        self.at
+    }
+}
+
 /// A limit is used up, and its `max_wait` would not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -80,7 +87,7 @@ impl Limits {
     /// Gives back a slot whose request was never sent. The newest slot of a bucket goes back in full; of an older one no
     /// more than keeps the slots after it as they are, so that a pause in which the slot was lost is not made up for.
     pub fn give_back(&mut self, slot: Slot, keys: &[u64]) {
-        let Slot { at, .. } = slot;
+        let at = slot.spend();
         pairs(&mut self.limits, keys).for_each(|(limit, key)| limit.give_back(key, at));
     }
 

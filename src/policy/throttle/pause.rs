@@ -47,6 +47,13 @@ pub struct ProbePermit {
     generation: u64,
 }
 
+impl ProbePermit {
+    /// The end of it: a probe ends once.
+    const fn spend(self) -> u64 {
+        self.generation
+    }
+}
+
 /// How a probe ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeEnd {
@@ -119,8 +126,7 @@ impl Pause {
     /// A probe ended. The end of one that was taken for lost, or that a newer word overtook, changes nothing.
     /// Answers by how much the pause grew.
     pub fn ended(&mut self, permit: ProbePermit, how: ProbeEnd, now: Instant) -> Option<Duration> {
-        let ProbePermit { generation } = permit;
-        if generation != self.generation || !matches!(self.phase, Phase::Probing { .. }) {
+        if permit.spend() != self.generation || !matches!(self.phase, Phase::Probing { .. }) {
             return None;
         }
         match how {

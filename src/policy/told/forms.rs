@@ -30,8 +30,8 @@ pub(super) fn http_date(text: &str, unix_now: Duration) -> Option<Duration> {
 pub(super) fn moment(text: &str, unix_now: Duration) -> Option<Duration> {
     if let Some(number) = decimal(text) {
         return Some(match number.as_secs() {
-            ..FIRST_EPOCH_SECOND => number,
-            ..FIRST_EPOCH_MILLISECOND => number.saturating_sub(unix_now),
+            seconds if seconds < FIRST_EPOCH_SECOND => number,
+            seconds if seconds < FIRST_EPOCH_MILLISECOND => number.saturating_sub(unix_now),
             _ => thousandth(number).saturating_sub(unix_now),
         });
     }
