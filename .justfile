@@ -29,6 +29,7 @@ run CONFIG *ARGS:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --document-private-items
 
-# One static binary for any Linux of this architecture; an explicit target keeps the flag away from build scripts.
+# One static binary for any Linux of this architecture; an explicit target keeps the flags away from build scripts. A static
+# glibc has no symbol for the library to find getrandom by: asked for it directly, it needs no /dev/random either.
 release:
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$(uname -m)-unknown-linux-gnu"
+    RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' cargo build --release --locked --target "$(uname -m)-unknown-linux-gnu"

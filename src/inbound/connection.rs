@@ -99,7 +99,8 @@ where
     match http2 {
         // Boxed: HTTP/1.1 connections, of which there are many, need not be as large.
         Ok(Ok(true)) => {
-            let frames = Frames::new(stream, read_ahead, limits.head_timeout);
+            let frames = Frames::new(stream, read_ahead, limits.head_timeout)
+                .counted(connection.proxy.drain.clone(), connection.client.worker);
             Box::pin(serve_http2(frames, connection, limits)).await;
         }
         Ok(Ok(false)) => guarded(stream, read_ahead, connection, limits).await,
@@ -118,6 +119,7 @@ where
 {
     let (guard, wire) = Guard::new(stream, read_ahead, limits);
     connection.client.wire = Some(Arc::clone(&wire));
+    let guard = guard.counted(connection.proxy.drain.clone(), connection.client.worker);
     serve_http1(guard, wire, connection).await;
 }
 

@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::framing::HEADERS_MAX;
+use super::stall::Stall;
+use crate::drain::Drain;
 
 /// A client that takes no byte for this long is given up: a stalled stream alone is let go by its own clock.
 const STALL_MAX: Duration = Duration::from_secs(60);
@@ -28,14 +30,14 @@ pub struct Frames<S> {
     follower: Follower,
     head_timeout: Duration,
     head_timer: Option<Pin<Box<Sleep>>>,
-    stall_timer: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
 }
 
 impl<S> Frames<S> {
     /// Watches `stream`, of which `read_ahead` has been read already, from the connection's first byte on.
     pub fn new(stream: S, read_ahead: BytesMut, head_timeout: Duration) -> Self {
         let follower = Follower::default();
-        Self { stream, read_ahead, follower, head_timeout, head_timer: None, stall_timer: None }
+        Self { stream, read_ahead, follower, head_timeout, head_timer: None, stall: Stall::default() }
     }
 
     fn follow(&mut self, fresh: &[u8]) {
@@ -57,19 +59,18 @@ impl<S> Frames<S> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "a header block did not end in time")))
     }
 
-    /// Writing has stalled: may it still?
-    fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        ready!(
-            self.stall_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_MAX))).as_mut().poll(cx)
-        );
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
+    /// While the client has still to take what was written, a request is in flight.
+    #[must_use]
+    pub fn counted(mut self, drain: Drain, worker: usize) -> Self {
+        self.stall = Stall::counted(drain, worker);
+        self
     }
 
     fn wrote<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_pending() {
-            return self.poll_stall(cx);
+            return self.stall.poll(cx, Some(STALL_MAX));
         }
-        self.stall_timer = None;
+        self.stall.moved();
         written
     }
 }
@@ -117,6 +118,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            this.stall.over();
+        }
         this.wrote(cx, flushed)
     }
 

@@ -18,6 +18,8 @@ use tokio::time::Sleep;
 
 use super::hangup::Hangup;
 use super::judge::{Judge, State};
+use super::stall::Stall;
+use crate::drain::Drain;
 use crate::policy::blame::ClientFault;
 use crate::proxy::wire::{NextProtocol, Wire};
 
@@ -55,9 +57,9 @@ pub struct Guard<S: Resettable> {
     limits: Limits,
     judge: Judge,
     head_timer: Option<Pin<Box<Sleep>>>,
-    stall_timer: Option<Pin<Box<Sleep>>>,
     linger: Option<Linger>,
     hangup: Option<Hangup>,
+    stall: Stall,
     /// All that the library wrote has left it: an interim response may stand here.
     flushed: bool,
     eof: bool,
@@ -79,13 +81,20 @@ impl<S: Resettable> Guard<S> {
             limits,
             judge: Judge::new(read_ahead, limits.head_bytes_max),
             head_timer: None,
-            stall_timer: None,
             linger: None,
             hangup: None,
+            stall: Stall::default(),
             flushed: true,
             eof: false,
         };
         (guard, wire)
+    }
+
+    /// While the client has still to take what was written, a request is in flight.
+    #[must_use]
+    pub fn counted(mut self, drain: Drain, worker: usize) -> Self {
+        self.stall = Stall::counted(drain, worker);
+        self
     }
 
     /// Heeds what the service decided about an upgrade; until then its decision wakes this task.
@@ -213,9 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
 
     /// Writing has stalled: how long may it?
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(limit) = self.wire.stall_limit() else { return Poll::Pending };
-        ready!(self.stall_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))).as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
+        self.stall.poll(cx, self.wire.stall_limit())
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -301,7 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
         match Pin::new(&mut this.stream).poll_write_vectored(cx, slices) {
             Poll::Pending => this.poll_stall(cx),
             Poll::Ready(written) => {
-                this.stall_timer = None;
+                this.stall.moved();
                 if let Some(hangup) = &mut this.hangup {
                     hangup.sent |= written.is_ok();
                 }
@@ -319,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
         match Pin::new(&mut this.stream).poll_flush(cx) {
             Poll::Pending => this.poll_stall(cx).map_ok(drop),
             Poll::Ready(flushed) => {
-                this.stall_timer = None;
+                this.stall.over();
                 this.flushed = true;
                 if this.hangup.is_some() {
                     cx.waker().wake_by_ref(); // The reader may wait for this.

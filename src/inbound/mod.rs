@@ -11,4 +11,5 @@ pub mod guard;
 mod hangup;
 mod judge;
 pub mod listen;
+mod stall;
 pub mod tls;

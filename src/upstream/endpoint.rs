@@ -83,6 +83,11 @@ impl Endpoint {
         }
     }
 
+    /// Its addresses as last found.
+    pub(super) fn known(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.addresses.borrow())
+    }
+
     /// Nothing has been found yet.
     pub(super) fn is_unresolved(&self) -> bool {
         self.addresses.borrow().is_empty()

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::RecordType;
 
 use super::endpoint::Endpoint;
 use crate::telemetry::events::{NameUnresolved, emit};
@@ -19,7 +20,7 @@ pub async fn follow(upstream: String, endpoint: std::sync::Weak<Endpoint>, refre
         if endpoint.is_literal() {
             return;
         }
-        match resolve(endpoint.url.host(), endpoint.url.port()).await {
+        match resolve(endpoint.url.host(), endpoint.url.port(), &endpoint.known()).await {
             Ok(addresses) => {
                 told = false;
                 endpoint.learn(addresses);
@@ -36,7 +37,7 @@ pub async fn follow(upstream: String, endpoint: std::sync::Weak<Endpoint>, refre
     }
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+async fn resolve(host: &str, port: u16, known: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
     // Made anew for each look-up: so edits of /etc/resolv.conf and /etc/hosts are heeded, and nothing is cached beyond
     // dns_refresh.
     let lookup = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build);
@@ -44,6 +45,17 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         lookup.map_err(|error| format!("the system's resolver configuration cannot be read: {error}"))?;
     let found = lookup.lookup_ip(host).await.map_err(|error| error.to_string())?;
     let (mut six, mut four): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
+    let (known_six, known_four): (Vec<IpAddr>, Vec<IpAddr>) =
+        known.iter().map(SocketAddr::ip).partition(IpAddr::is_ipv6);
+    // A family whose look-up failed while the other's did not is told as one that has no address.
+    for (found, known, kind) in
+        [(&mut six, known_six, RecordType::AAAA), (&mut four, known_four, RecordType::A)]
+    {
+        let gone = found.is_empty() && !known.is_empty();
+        if gone && lookup.lookup(host, kind).await.is_err_and(|error| !error.is_no_records_found()) {
+            *found = known;
+        }
+    }
     // The families take turns, so that one that is broken costs one step and not all (RFC 8305 section 4).
     let mut addresses = Vec::with_capacity(six.len() + four.len());
     six.reverse();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::frames::{
     ACK, ASK, DATA, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, SETTINGS, WHOLE, frame,
 };
-use crate::support::{End, Fender, PATIENCE, Setup, Upstream, eventually};
+use crate::support::{Client, End, Fender, PATIENCE, Setup, Upstream, eventually};
 
 fn draining(upstream: &Upstream, lines: &str) -> Fender {
     Setup::new(upstream.as_api("")).server(lines).start()
@@ -98,12 +98,12 @@ fn load_during_a_drain_loses_no_request() {
     let clients: Vec<_> = (0..8)
         .map(|_| {
             thread::spawn(move || {
-                let mut client = crate::support::Client::connect(address);
+                let mut client = Client::connect(address);
                 for _ in 0..200 {
                     let answer = client.request("POST", "/", "", b"x");
                     assert_eq!(answer.status(), 200);
                     if answer.field("connection").eq_ignore_ascii_case("close") {
-                        client = crate::support::Client::connect(address);
+                        client = Client::connect(address);
                     }
                 }
             })
@@ -161,4 +161,23 @@ fn an_http2_client_is_told_to_leave_and_loses_no_stream() {
     assert_eq!(heads, [(1, 0x88), (3, 0x88), (5, 0x88)], "each is answered with 200");
     assert_eq!(ends, [1, 3, 5], "and its body ends");
     assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn what_a_slow_reader_has_still_to_take_is_waited_for() {
+    // Somewhere among these the system's buffers are full and the rest waits in Fender, whose upstream is done.
+    for kib in [2600, 2750, 2900, 3050] {
+        let body = "x".repeat(kib * 1024);
+        let upstream = Upstream::ok(&body);
+        let fender = draining(&upstream, "drain_quiet = \"200ms\"\ndrain_timeout = \"20s\"");
+        let mut client = Client::connect_narrow(fender.server());
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        upstream.request(1);
+        thread::sleep(Duration::from_millis(300));
+        fender.sigterm();
+        thread::sleep(Duration::from_millis(700));
+        let answer = client.response("GET");
+        assert_eq!((answer.body.len(), answer.end), (body.len(), End::Clean));
+        assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+    }
 }

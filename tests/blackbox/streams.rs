@@ -295,4 +295,11 @@ fn a_client_that_has_said_all_and_listens_on_gets_its_answer() {
         );
         assert_eq!(client.until_closed(), End::Cut);
     }
+    let mut pipelined = fender.client();
+    pipelined.send("GET /1 HTTP/1.1\r\nhost: a\r\n\r\n".repeat(2));
+    pipelined.half_close();
+    for number in 1..=2 {
+        let answer = pipelined.response("GET");
+        assert_eq!((answer.text().as_str(), answer.end), ("half", End::Clean), "answer {number}");
+    }
 }

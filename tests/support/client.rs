@@ -36,6 +36,15 @@ impl Client {
         Self::over(stream)
     }
 
+    /// Whose system takes next to nothing ahead.
+    pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&address.into()).expect("the listener accepts");
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self::over(socket.into())
+    }
+
     /// A second hand on the connection, to send while this one reads.
     pub(crate) fn sender(&self) -> TcpStream {
         self.wire.stream().try_clone().unwrap()
