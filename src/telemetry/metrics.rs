@@ -3,26 +3,20 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use prometheus::core::Collector;
-use prometheus::proto::Metric;
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 
 pub use super::policies::{BreakerMetrics, PolicyMetrics};
 
+use super::maker::Maker;
 use super::policies::PolicyVectors;
 use super::prune::Named;
 use crate::clock;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
-
-/// From a cache's answer to the longest completion.
-const SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
-    600.0,
-];
 
 /// Whose answer the client got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +219,7 @@ impl Metrics {
     pub fn total(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let families = self.registry.gather();
         let series =
-            families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+            families.iter().filter(|family| family.name() == name).flat_map(MetricFamily::get_metric);
         let bears = |metric: &&Metric| {
             labels.iter().all(|(name, value)| {
                 metric.get_label().iter().any(|pair| pair.name() == *name && pair.value() == *value)
@@ -258,62 +252,6 @@ impl Metrics {
 
 pub(super) fn as_gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// Makes a metric and registers it.
-pub(super) struct Maker<'a> {
-    registry: &'a Registry,
-}
-
-impl Maker<'_> {
-    fn add<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, prometheus::Error> {
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    pub(super) fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntCounterVec, prometheus::Error> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    pub(super) fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntGaugeVec, prometheus::Error> {
-        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.add(IntGauge::new(name, help)?)
-    }
-
-    pub(super) fn floats(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<GaugeVec, prometheus::Error> {
-        self.add(GaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    pub(super) fn sums(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<CounterVec, prometheus::Error> {
-        self.add(CounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
-        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)?)
-    }
 }
 
 /// The results of opening a connection.

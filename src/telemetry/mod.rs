@@ -6,6 +6,7 @@
 pub mod access;
 pub mod events;
 pub mod logging;
+mod maker;
 pub mod metrics;
 mod policies;
 pub mod prune;

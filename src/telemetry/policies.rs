@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use prometheus::{Counter, CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::metrics::{Live, Maker, as_gauge};
+use super::maker::Maker;
+use super::metrics::{Live, as_gauge};
 use crate::policy::breaker::State;
 use crate::policy::retry::Stop;
 
