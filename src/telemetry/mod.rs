@@ -10,3 +10,4 @@ pub mod metrics;
 mod policies;
 pub mod prune;
 mod sink;
+mod total;

@@ -21,3 +21,4 @@ mod retries;
 mod streams;
 mod throttle;
 mod timeouts;
+mod traps;
