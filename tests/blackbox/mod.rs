@@ -12,6 +12,7 @@ mod http2;
 mod http2_bounds;
 mod http2_upstream;
 mod limits;
+mod memory;
 mod pool;
 mod problems;
 mod reload;
