@@ -17,3 +17,4 @@ mod policy;
 mod readme;
 mod support;
 mod tidy;
+mod upstream;

@@ -148,7 +148,7 @@ fn in_words(expected: &str) -> &str {
 fn out_of_range(negative: bool, expected: &str) -> String {
     match expected {
         _ if negative => "must not be negative".to_owned(),
-        "a nonzero u32" => "must be at least 1".to_owned(),
+        "a nonzero u32" => format!("must be from 1 to {}", u32::MAX),
         "u32" => format!("must be at most {}", u32::MAX),
         "i32" => format!("must be at most {}", i32::MAX),
         other => format!("must be {}", in_words(other)),

@@ -37,6 +37,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
 
+/// What the library holds of an HTTP/1.1 connection beside the largest head: a head that is just within bounds has the
+/// beginning of its body behind it.
+const HEAD_SLACK: usize = 16 * 1024;
+
 /// What waits in one HTTP/2 stream for a client that takes it slowly. The library's own bound, 400 KiB, would be a hundred
 /// megabytes for one client with great windows and many streams.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -120,10 +124,10 @@ where
     let (guard, wire) = Guard::new(stream, read_ahead, limits);
     connection.client.wire = Some(Arc::clone(&wire));
     let guard = guard.counted(connection.proxy.drain.clone(), connection.client.worker);
-    serve_http1(guard, wire, connection).await;
+    serve_http1(guard, wire, connection, limits.head_bytes_max).await;
 }
 
-async fn serve_http1<S>(guard: Guard<S>, wire: Arc<Wire>, connection: Connection)
+async fn serve_http1<S>(guard: Guard<S>, wire: Arc<Wire>, connection: Connection, head_bytes_max: usize)
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
@@ -136,7 +140,10 @@ where
         answer(Arc::clone(&connection), request, refused, Some(Answered(Arc::clone(&wire))))
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(head_bytes_max.saturating_add(HEAD_SLACK));
     if let Err(error) = builder.serve_connection(TokioIo::new(guard), service).with_upgrades().await {
         tracing::debug!(%peer, error = %crate::proxy::chain(&error), "client connection ended");
     }

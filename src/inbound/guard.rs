@@ -26,6 +26,10 @@ use crate::proxy::wire::{NextProtocol, Wire};
 /// A client's bytes that are kept while it is not known whether the connection leaves HTTP.
 const HELD_MAX: usize = 16 * 1024;
 
+/// So much is read at once. The library doubles its buffer whenever a read fills it, up to the largest head: one byte less
+/// than 16 KiB keeps it at that for a large body, however fast it comes.
+const READ_MAX: usize = 16 * 1024 - 1;
+
 /// After a refusal the client's remaining bytes are read and dropped, so that the answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
@@ -121,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
     /// Reads and judges; ready with true at the stream's end.
     fn poll_fresh(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let before = out.filled().len();
-        if Pin::new(&mut self.stream).poll_read(cx, out)?.is_pending() {
+        if self.poll_piece(cx, out)?.is_pending() {
             ready!(self.poll_head_timer(cx));
             if self.judge.held() == 0 {
                 return Poll::Ready(Ok(true)); // No request has begun: the connection just ends.
@@ -142,6 +146,18 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
             self.tell_refusal();
         }
         Poll::Ready(Ok(false))
+    }
+
+    /// One read of at most [`READ_MAX`].
+    fn poll_piece(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if out.remaining() <= READ_MAX {
+            return Pin::new(&mut self.stream).poll_read(cx, out);
+        }
+        let mut piece = ReadBuf::new(out.initialize_unfilled_to(READ_MAX));
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut piece);
+        let count = piece.filled().len();
+        out.advance(count);
+        polled
     }
 
     /// The client sends no more. Ready with true where that ends the connection; a client that listens on gets its answer.

@@ -1,6 +1,6 @@
 //! Admission: what an attempt must be granted before it may be sent, in this order: no pause is on, a slot in each rate
 //! limit, a seat in the bulkhead, the breaker's leave. A breaker that would refuse anyway is asked first, so that nobody
-//! waits for nothing.
+//! waits for nothing; and who stood in line for a slot or a seat looks again whether a pause has begun.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,39 +45,69 @@ pub(crate) struct Holding {
 /// Who refused, and when to ask again.
 pub(super) async fn admit(exchange: &Exchange<'_>, now: Instant) -> Result<Admission, Refusal> {
     let plan = Arc::clone(&exchange.plan);
-    let policies = plan.upstream().policies();
     let key = exchange.keys.breaker;
     if plan.breaker().would_refuse(key, now) {
         drop(plan.breaker().ask(key, now).map_err(Refusal::breaker)?);
     }
-    let paused = policies.pauses().any() && plan.upstream().settings().throttle.adapt;
-    let scope = paused.then(|| exchange.keys.scope(exchange));
-    let probe = match scope {
-        Some(scope) => Box::pin(wait_for_pause(exchange, policies, scope)).await?,
-        None => None,
-    };
-    let slot = match exchange.plan.limits() {
-        limits if limits.none() => None,
-        limits => Some(Box::pin(wait_for_slot(exchange, limits)).await?),
-    };
-    let mut waited = scope.is_some() || slot.is_some();
-    let seat = match policies.bulkhead().try_enter() {
-        Some(seat) => seat,
-        None => {
-            waited = true;
-            let seat = Box::pin(policies.bulkhead().enter(exchange.deadline)).await;
-            seat.map_err(|full| {
-                policies.metrics().overloaded();
-                Refusal::new(Reason::Overload, SOON, full.to_string())
-            })?
-        }
-    };
+    let Turn { scope, probe, slot, seat, waited } = turn(exchange).await?;
     let began = if waited { clock::now() } else { now };
     let leave = plan.breaker().ask(key, began).map_err(Refusal::breaker)?;
     if let Some(slot) = slot {
         slot.used();
     }
     Ok(Admission { plan, scope, probe, leave: Some(leave), seat, began })
+}
+
+/// An attempt's turn: no pause is on, and it has a slot of each rate limit and a seat.
+struct Turn<'p> {
+    scope: Option<u64>,
+    probe: Option<Probe>,
+    slot: Option<Taken<'p>>,
+    seat: Seat,
+    /// Whether time may have passed.
+    waited: bool,
+}
+
+async fn turn<'p>(exchange: &'p Exchange<'_>) -> Result<Turn<'p>, Refusal> {
+    let plan = &exchange.plan;
+    let policies = plan.upstream().policies();
+    let pausing = || policies.pauses().any() && plan.upstream().settings().throttle.adapt;
+    loop {
+        let scope = pausing().then(|| exchange.keys.scope(exchange));
+        let probe = match scope {
+            Some(scope) => Box::pin(wait_for_pause(exchange, policies, scope)).await?,
+            None => None,
+        };
+        let slot = match plan.limits() {
+            limits if limits.none() => None,
+            limits => Some(Box::pin(wait_for_slot(exchange, limits)).await?),
+        };
+        let (seat, queued) = match policies.bulkhead().try_enter() {
+            Some(seat) => (seat, false),
+            None => (Box::pin(wait_for_seat(exchange, policies)).await?, true),
+        };
+        let stood = queued || slot.as_ref().is_some_and(Taken::was_waited_for);
+        if !stood || !pausing() {
+            let waited = stood || scope.is_some() || slot.is_some();
+            return Ok(Turn { scope, probe, slot, seat, waited });
+        }
+        // While it stood in line the upstream may have asked to wait: that holds for those in line too.
+        drop(probe);
+        let scope = exchange.keys.scope(exchange);
+        let probe = match policies.pauses().ask(scope, clock::now()) {
+            Gate::Free => None,
+            Gate::Probe(permit) => Some(Probe::new(policies, scope, permit)),
+            Gate::Paused { .. } => continue, // Slot and seat go back.
+        };
+        return Ok(Turn { scope: Some(scope), probe, slot, seat, waited: true });
+    }
+}
+
+async fn wait_for_seat(exchange: &Exchange<'_>, policies: &Policies) -> Result<Seat, Refusal> {
+    policies.bulkhead().enter(exchange.deadline).await.map_err(|full| {
+        policies.metrics().overloaded();
+        Refusal::new(Reason::Overload, SOON, full.to_string())
+    })
 }
 
 /// When to ask a full bulkhead again: nothing better is known than "soon".
@@ -98,7 +128,7 @@ async fn wait_for_pause(
         let wait = match policies.pauses().ask(scope, now) {
             Gate::Free => return Ok(None),
             Gate::Probe(permit) => {
-                return Ok(Some(Probe { policies: Arc::clone(policies), scope, permit: Some(permit) }));
+                return Ok(Some(Probe::new(policies, scope, permit)));
             }
             Gate::Paused { wait } => wait,
         };
@@ -144,6 +174,10 @@ struct Taken<'p> {
 }
 
 impl Taken<'_> {
+    fn was_waited_for(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| !slot.wait.is_zero())
+    }
+
     fn used(mut self) {
         self.slot = None;
     }
@@ -166,6 +200,10 @@ struct Probe {
 }
 
 impl Probe {
+    fn new(policies: &Arc<Policies>, scope: u64, permit: ProbePermit) -> Self {
+        Self { policies: Arc::clone(policies), scope, permit: Some(permit) }
+    }
+
     fn ended(mut self, how: ProbeEnd, now: Instant) {
         if let Some(permit) = self.permit.take() {
             self.policies.pauses().ended(self.scope, permit, how, now);

@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder,
@@ -43,7 +42,7 @@ impl Source {
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    pub(super) registry: Registry,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     stream_seconds: HistogramVec,
@@ -212,20 +211,6 @@ impl Metrics {
         if succeeded {
             self.reload_timestamp.set(Duration::from_millis(clock::unix_ms()).as_secs_f64());
         }
-    }
-
-    /// The sum over the counters of this name that bear these labels.
-    #[must_use]
-    pub fn total(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let families = self.registry.gather();
-        let series =
-            families.iter().filter(|family| family.name() == name).flat_map(MetricFamily::get_metric);
-        let bears = |metric: &&Metric| {
-            labels.iter().all(|(name, value)| {
-                metric.get_label().iter().any(|pair| pair.name() == *name && pair.value() == *value)
-            })
-        };
-        series.filter(bears).map(|metric| metric.get_counter().get_value()).sum()
     }
 
     /// All of it in Prometheus's text format.

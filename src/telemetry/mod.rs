@@ -11,3 +11,4 @@ pub mod metrics;
 mod policies;
 pub mod prune;
 mod sink;
+mod total;

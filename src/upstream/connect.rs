@@ -35,6 +35,10 @@ const KEEPALIVE: Duration = Duration::from_secs(45);
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
+/// What an HTTP/1.1 connection reads ahead, and what waits there to be written; a response's head must fit too. The library's
+/// own bound is 400 KiB, for each of many uploads that an upstream does not take.
+const AHEAD_MAX: usize = 40 * 1024;
+
 /// Streams on a connection whose peer has not yet said how many it takes (RFC 9113 section 6.5.2 advises at least 100).
 const STREAMS_UNTIL_TOLD: usize = 100;
 
@@ -145,7 +149,9 @@ where
         });
         return Ok(Opened::Http2(sender, room, Lead::to(peer)));
     }
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(AHEAD_MAX);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%peer, error = %super::fault::chain(&error), "upstream connection ended");

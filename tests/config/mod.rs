@@ -3,6 +3,7 @@
 mod broken;
 mod examples;
 mod files;
+mod policies;
 mod precedence;
 mod problems;
 mod reload;

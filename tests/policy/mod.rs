@@ -8,12 +8,14 @@ mod budget;
 mod degradation;
 mod keyed;
 mod limit;
+mod oracles;
 mod retry;
 mod script;
 mod tables;
 mod throttle;
 mod told;
 mod window;
+mod world;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

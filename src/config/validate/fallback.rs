@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use http::Method;
+
 use super::admin::suggestion;
 use super::{Check, below};
-use crate::config::model::{Config, Fallback, FallbackAction};
+use crate::config::model::{Config, Fallback, FallbackAction, Route};
 use crate::config::source::read_bounded;
 use crate::config::tree::{Step, steps};
 
@@ -22,6 +24,7 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
             &steps!["route", number, "fallback"],
             check,
         );
+        stale_without_get(route, &steps!["route", number, "fallback"], check);
     }
     cycles(config, check);
 }
@@ -59,6 +62,21 @@ fn each(
                 }
             }
             FallbackAction::Stale(_) => {}
+        }
+        if fallback.on.is_empty() {
+            check.warn(&below(&here, "on"), "names no failure: it never answers", "");
+        }
+    }
+}
+
+/// A kept answer is for the same GET: on a route that takes none there is never one.
+fn stale_without_get(route: &Route, at: &[Step], check: &mut Check<'_>) {
+    let takes_get = route.methods.is_empty() || route.methods.contains(&Method::GET);
+    for (number, fallback) in route.plan.fallback.iter().enumerate() {
+        let mut here = at.to_vec();
+        here.extend(steps![number, "stale"]);
+        if !takes_get && matches!(fallback.action, FallbackAction::Stale(_)) && check.is_users(at) {
+            check.warn(&here, "is never used: it is for GET, which this route does not take", "");
         }
     }
 }

@@ -4,6 +4,7 @@ mod admin;
 mod dead_letter;
 mod fallback;
 mod listeners;
+mod policies;
 mod route;
 mod tls;
 mod upstream;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::admin::suggestion;
-use super::{Check, below, upstream};
+use super::policies::{self, Overridable};
+use super::{Check, below};
 use crate::config::model::{Config, Fallback, Route};
 use crate::config::tree::{Step, steps};
 
@@ -21,9 +22,13 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
         }
         path_of(&at, check);
         host_of(route, &at, check);
-        upstream::timeouts(&route.plan.timeout, &below(&at, "timeout"), check);
-        upstream::retries(&route.plan.retry, &below(&at, "retry"), check);
-        upstream::breaker(&route.plan.breaker, &below(&at, "breaker"), check);
+        let settings = Overridable {
+            timeout: &route.plan.timeout,
+            retry: &route.plan.retry,
+            breaker: &route.plan.breaker,
+            limits: &route.plan.rate_limit,
+        };
+        policies::check(&settings, &at, check);
     }
     duplicates(config, check);
     unreached(config, check);

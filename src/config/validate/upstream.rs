@@ -1,16 +1,13 @@
 //! `[upstream.NAME]`.
 
-use std::time::Duration;
-
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue};
 
+use super::policies::{self, Overridable};
 use super::{Check, below, tls};
 use crate::config::model::{Scheme, Upstream};
 use crate::config::tree::{Step, steps};
-use crate::policy::backoff::{self, Strategy};
-use crate::policy::{breaker, deadline, retry};
 
 pub(super) fn check(name: &str, upstream: &Upstream, check: &mut Check<'_>) {
     let at = steps!["upstream", name];
@@ -34,79 +31,16 @@ pub(super) fn check(name: &str, upstream: &Upstream, check: &mut Check<'_>) {
     if all_in_clear && says_tls {
         check.warn(&below(&at, "tls"), "is never used: the URL is http", "write https in the URL");
     }
-    timeouts(&upstream.timeout, &below(&at, "timeout"), check);
-    retries(&upstream.retry, &below(&at, "retry"), check);
-    breaker(&upstream.breaker, &below(&at, "breaker"), check);
-    waits(
-        &upstream.dead_letter.replay.backoff,
-        &steps!["upstream", name, "dead_letter", "replay", "backoff"],
-        check,
-    );
-    if upstream.health.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
-        check.wrong(&steps!["upstream", name, "health", "path"], "must start with a slash", "");
-    }
-}
-
-/// Settings that a route may override, checked wherever they stand.
-pub(super) fn timeouts(timeout: &deadline::Settings, at: &[Step], check: &mut Check<'_>) {
-    longer(at, ("attempt", timeout.attempt), ("total", timeout.total), check);
-    if let Some(name) = &timeout.propagate {
-        match HeaderName::from_bytes(name.as_bytes()) {
-            Ok(header) if belongs_to_fender(&header) => {
-                check.wrong(
-                    &below(at, "propagate"),
-                    "is a header that Fender manages itself",
-                    "choose another, such as \"x-time-left-ms\"",
-                );
-            }
-            Ok(_) => {}
-            Err(_) => {
-                check.wrong(&below(at, "propagate"), "must be a header name, such as \"x-time-left-ms\"", "");
-            }
-        }
-    }
-}
-
-/// As `timeouts`.
-pub(super) fn retries(retry: &retry::Settings, at: &[Step], check: &mut Check<'_>) {
-    waits(&retry.backoff, &below(at, "backoff"), check);
-}
-
-/// As `timeouts`.
-pub(super) fn breaker(breaker: &breaker::Settings, at: &[Step], check: &mut Check<'_>) {
-    longer(at, ("open_for", breaker.open_for), ("max_open_for", breaker.max_open_for), check);
-    if breaker.window_requests.is_some() && check.both_written(at, "window_requests", "window") {
-        check.contradiction(
-            &below(at, "window_requests"),
-            &below(at, "window"),
-            "stands instead of window: set one of them",
-        );
-    }
-    if breaker.window_requests.is_some_and(|window| window.get() < breaker.minimum_requests) {
-        let message = "is less than minimum_requests: no rate would ever be judged";
-        check.contradiction(&below(at, "window_requests"), &below(at, "minimum_requests"), message);
-    }
-}
-
-fn waits(backoff: &backoff::Settings, at: &[Step], check: &mut Check<'_>) {
-    longer(at, ("base", backoff.base), ("max", backoff.max), check);
-    if backoff.factor < 1.0 {
-        check.wrong(&below(at, "factor"), "must be at least 1: waits do not shrink", "");
-    }
-    if backoff.strategy == Strategy::Schedule && backoff.schedule.is_empty() {
-        check.wrong(&below(at, "schedule"), "must list at least one wait", "");
-    }
-}
-
-fn longer(
-    at: &[Step],
-    (key, value): (&str, Duration),
-    (other, limit): (&str, Duration),
-    check: &mut Check<'_>,
-) {
-    if value > limit && check.both_written(at, key, other) {
-        check.contradiction(&below(at, key), &below(at, other), format!("must not be longer than {other}"));
-    }
+    let settings = Overridable {
+        timeout: &upstream.timeout,
+        retry: &upstream.retry,
+        breaker: &upstream.breaker,
+        limits: &upstream.rate_limit,
+    };
+    policies::check(&settings, &at, check);
+    let replay = steps!["upstream", name, "dead_letter", "replay", "backoff"];
+    policies::waits(&upstream.dead_letter.replay.backoff, &replay, check);
+    policies::health(&upstream.health, &below(&at, "health"), check);
 }
 
 fn urls(upstream: &Upstream, at: &[Step], check: &mut Check<'_>) {
@@ -170,7 +104,7 @@ fn headers(upstream: &Upstream, at: &[Step], check: &mut Check<'_>) {
     }
 }
 
-fn belongs_to_fender(name: &HeaderName) -> bool {
+pub(super) fn belongs_to_fender(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("fender-") || MANAGED.contains(&name)
 }
