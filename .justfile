@@ -13,6 +13,10 @@ lint:
 test:
     cargo nextest run
 
+# Every write has exactly one owner: kills Fender so many times, and holds a ledger of everyone's acts against what it kept.
+prove ROUNDS="1000":
+    FENDER_PROVE_ROUNDS={{ROUNDS}} cargo nextest run --no-capture -E 'test(/^prove::/)'
+
 # Licences, duplicates, sources and bans of what we depend on.
 deny:
     cargo deny check bans licenses sources
@@ -20,6 +24,14 @@ deny:
 # The proxy against direct and against plain forwarders, in one run; fails beyond the limits.
 bench *ARGS:
     cargo bench --locked --bench proxy -- --check {{ARGS}}
+
+# What each decision costs, and a refusal from end to end; fails beyond the limits.
+bench-policy *ARGS:
+    cargo bench --locked --bench policy -- --check {{ARGS}}
+
+# The store against a bare file with fdatasync, and what a great backlog costs; fails beyond the limits.
+bench-deadletter *ARGS:
+    cargo bench --locked --bench deadletter -- --check {{ARGS}}
 
 # Run the proxy with a config file.
 run CONFIG *ARGS:

@@ -18,6 +18,13 @@ pub fn unix_ms() -> u64 {
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Milliseconds since 1970 as `2026-01-02T03:04:05.678Z`.
+#[must_use]
+pub fn rfc3339_ms(unix_ms: u64) -> String {
+    let seconds = rfc3339(unix_ms);
+    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), unix_ms % 1000)
+}
+
 /// Milliseconds since 1970 as `2026-01-02T03:04:05Z`.
 #[must_use]
 pub fn rfc3339(unix_ms: u64) -> String {

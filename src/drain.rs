@@ -16,7 +16,10 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Serving,
+    /// Unready, still serving.
     Draining,
+    /// The time is up: writes in flight that may be stored are stored now.
+    Storing,
     Cut,
 }
 

@@ -5,14 +5,14 @@
 //! ```text
 //! client -> inbound -> proxy: route =[ deadline > retry > budget > admission > attempt timeout ]=> upstream -> service
 //!                                |                                (pause, rate limits, seat, breaker)
-//!                      fallback <+
+//!                      fallback <+> deadletter -> replay -> the same proxy
 //!
 //!      config -> app builds all      telemetry <- everyone      admin -> snapshots, commands
 //! ```
 //!
 //! A request comes in through [`inbound`], which lets nothing pass whose framing is in doubt. [`proxy`] finds its plan in
 //! [`route`] and makes attempts through [`upstream`]; what to do after each is decided by [`policy`], which is pure. The
-//! answer goes back as it comes. [`config`], [`telemetry`] and [`admin`] stand off to the side: traffic flows without them.
+//! answer goes back as it comes. [`deadletter`] keeps what could not be delivered. [`config`], [`telemetry`] and [`admin`] stand off to the side: traffic flows without them.
 //! [`app`] builds the parts and is known to nobody but [`cli`].
 //!
 //! # Words
@@ -21,7 +21,7 @@
 //! policies. *endpoint*: one of its URLs. *route*: which requests go where. *plan*: all that applies to a route's requests.
 //! *exchange*: one request in flight. *leg*: its attempts at one upstream. *admission*: the proof that an attempt may be sent.
 //! *seat*: a place in the bulkhead. *pause*: traffic held back at the upstream's word. *outcome*: the classified end of an attempt. *verdict*: what a failed attempt did
-//! upstream. *reason*: why Fender answered itself. *cut*: a response that ends before its end, visibly.
+//! upstream. *letter*: a write that could not be delivered, on disk. *replay*: a later attempt to deliver it. *reason*: why Fender answered itself. *cut*: a response that ends before its end, visibly.
 //!
 //! # Invariants
 //!
@@ -33,9 +33,11 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod deadletter;
 pub mod inbound;
 pub mod policy;
 pub mod proxy;
+pub mod replay;
 pub mod route;
 pub mod telemetry;
 pub mod upstream;

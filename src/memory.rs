@@ -17,6 +17,12 @@ impl Memory {
         Arc::new(Self { limit, used: AtomicU64::new(0) })
     }
 
+    /// The bound.
+    #[must_use]
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Bytes retained now.
     #[must_use]
     pub fn used(&self) -> u64 {
@@ -53,6 +59,14 @@ impl Lease {
             self.bytes += bytes;
         }
         taken
+    }
+}
+
+impl Lease {
+    /// What it holds.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 

@@ -14,7 +14,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("dialect", &["policy"]),
     ("upstream", &["policy", "dialect", "config", "telemetry"]),
     ("deadletter", &["policy", "dialect", "config", "telemetry"]),
-    ("replay", &["proxy", "deadletter"]),
+    ("replay", &["proxy", "route", "deadletter", "policy", "config", "telemetry"]),
     ("admin", &["route", "upstream", "policy", "deadletter", "replay", "telemetry", "config"]),
     ("telemetry", &["policy"]),
     ("config", &["policy", "dialect"]),

@@ -11,15 +11,19 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::auth::{self, Refused};
+use super::auth::{self, Caller, Refused};
 use super::state::{Admin, ReloadRequest};
 use crate::config::{Kind, Problem};
 
 /// Lets only those in whose token is known, whether or not the path exists.
-pub(super) async fn authenticate(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    if auth::known(&admin.settings.load(), request.headers()).is_none() {
-        return refused(Refused::Unknown);
-    }
+pub(super) async fn authenticate(
+    State(admin): State<Arc<Admin>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = auth::known(&admin.settings.load(), request.headers()).map(Caller::of);
+    let Some(caller) = caller else { return refused(Refused::Unknown) };
+    request.extensions_mut().insert(caller);
     next.run(request).await
 }
 
@@ -70,6 +74,37 @@ fn described(problem: &Problem) -> Value {
 /// What no path leads to.
 pub(super) async fn nothing() -> Response {
     problem(StatusCode::NOT_FOUND, "No such path", &[])
+}
+
+/// Why a call is not done.
+#[derive(Debug)]
+pub(super) enum No {
+    /// The caller may not.
+    Caller(Refused),
+    /// The status, and one sentence.
+    Because(StatusCode, String),
+}
+
+impl No {
+    /// What was asked makes no sense.
+    pub(super) const fn bad(why: String) -> Self {
+        Self::Because(StatusCode::BAD_REQUEST, why)
+    }
+}
+
+impl From<Refused> for No {
+    fn from(why: Refused) -> Self {
+        Self::Caller(why)
+    }
+}
+
+impl IntoResponse for No {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Caller(why) => refused(why),
+            Self::Because(status, why) => problem(status, &why, &[]),
+        }
+    }
 }
 
 fn refused(why: Refused) -> Response {

@@ -14,6 +14,57 @@ pub(super) enum Refused {
     Beyond,
 }
 
+/// Who calls: a token that is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    name: String,
+    role: Role,
+    upstreams: Option<Vec<String>>,
+}
+
+impl Caller {
+    /// Whoever has the file itself may do all.
+    pub(crate) fn with_the_file() -> Self {
+        Self { name: "command line".to_owned(), role: Role::Operator, upstreams: None }
+    }
+
+    /// Of this token.
+    pub(super) fn of(token: &Token) -> Self {
+        Self { name: token.name.clone(), role: token.role, upstreams: token.upstreams.clone() }
+    }
+
+    /// What it is bounded to; `None`: nothing.
+    pub(super) fn upstreams(&self) -> Option<&[String]> {
+        self.upstreams.as_deref()
+    }
+
+    /// Whether it sees this upstream.
+    pub(super) fn reaches(&self, upstream: &str) -> bool {
+        self.upstreams.as_ref().is_none_or(|own| own.iter().any(|name| name == upstream))
+    }
+
+    /// It may act.
+    ///
+    /// # Errors
+    /// 403 for a viewer.
+    pub(super) fn operates(&self) -> Result<(), Refused> {
+        if self.role == Role::Operator { Ok(()) } else { Err(Refused::Beyond) }
+    }
+
+    /// It may act on all of the process.
+    ///
+    /// # Errors
+    /// 403 for a viewer, and for an operator of some upstreams.
+    pub(super) fn operates_all(&self) -> Result<(), Refused> {
+        if self.upstreams.is_none() { self.operates() } else { Err(Refused::Beyond) }
+    }
+
+    /// One line for each act: who, what, which.
+    pub(super) fn audit(&self, what: &str, which: &str, done: bool) {
+        tracing::info!(who = self.name, what, which, done, "audit");
+    }
+}
+
 /// The token that the call bears, if it may act on all of the process.
 ///
 /// # Errors

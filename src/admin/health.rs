@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::state::Admin;
 use crate::clock;
+use crate::deadletter::State as Standing;
 use crate::policy::degradation::Level;
 
 /// Prometheus's text format.
@@ -52,7 +53,7 @@ struct Summary {
     at: String,
 }
 
-/// All at a glance, without any secret. There is no store yet in which letters could pend.
+/// All at a glance, without any secret.
 pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Response {
     let table = admin.table.load();
     let level = admin.degradation.level();
@@ -67,7 +68,10 @@ pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Response {
             Level::Minor | Level::Moderate | Level::Severe => "degraded",
         },
         level: level.as_str(),
-        pending_letters: 0,
+        pending_letters: admin.letters.as_ref().map_or(0, |store| {
+            let figures = store.figures();
+            figures.total(Standing::Pending) + figures.total(Standing::Sending)
+        }),
         upstreams: upstreams.collect(),
         at: clock::rfc3339(clock::unix_ms()),
     };

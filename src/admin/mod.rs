@@ -6,8 +6,12 @@
 mod api;
 mod auth;
 mod health;
+mod letter_view;
+mod letters;
 mod server;
 mod state;
 
+pub(crate) use auth::Caller;
+pub(crate) use letters::router as letters;
 pub use server::{router, serve};
 pub use state::{Admin, ReloadRequest};

@@ -17,7 +17,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::state::Admin;
-use super::{api, health};
+use super::{api, health, letters};
 
 /// No call needs a larger body.
 const BODY_MAX: usize = 64 * 1024;
@@ -40,18 +40,20 @@ pub fn router(admin: Arc<Admin>, whole: bool) -> Router {
         .route("/health/startup", get(health::startup));
     let api = Router::new()
         .route("/config/reload", post(api::reload))
+        .layer(RequestBodyLimitLayer::new(BODY_MAX))
+        .nest_service("/letters", letters::router(admin.letters.clone()))
         .fallback(api::nothing)
         .layer(from_fn_with_state(Arc::clone(&admin), api::authenticate));
     let all = if whole {
         open.route("/health", get(health::summary))
             .route("/health/breakers", get(health::breakers))
             .route("/health/degradation", get(health::degradation))
+            .route("/health/dead-letters", get(letters::health))
             .nest("/api/v1", api)
     } else {
         open
     };
     all.fallback(api::nothing)
-        .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, CALL_TIMEOUT))
         .layer(CatchPanicLayer::new())
         .with_state(admin)

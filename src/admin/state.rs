@@ -9,11 +9,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
 use crate::config;
+use crate::deadletter::{State, Store};
 use crate::drain::{Drain, Phase};
 use crate::memory::Memory;
 use crate::ready::{Pulse, Readiness};
 use crate::route::Table;
 use crate::telemetry::access;
+use crate::telemetry::letters::LiveStore;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::{Live, LiveUpstream, Metrics};
 use crate::telemetry::prune::Named;
@@ -32,6 +34,8 @@ pub struct Admin {
     pub drain: Drain,
     pub memory: Arc<Memory>,
     pub degradation: Arc<Degradation>,
+    /// `None`: no upstream's writes are kept.
+    pub letters: Option<Store>,
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
     pub pulses: Arc<[Pulse]>,
@@ -94,6 +98,24 @@ impl Admin {
             log_lines_dropped: self.logging.dropped() + access::dropped(),
             upstreams: upstreams.collect(),
             degradation: self.degradation.level().number(),
+            store: self.letters.as_ref().map(live_store),
         }
+    }
+}
+
+fn live_store(store: &Store) -> LiveStore {
+    let figures = store.figures();
+    let letters = figures.letters.iter().flat_map(|(upstream, states)| {
+        State::ALL
+            .into_iter()
+            .map(|state| (upstream.clone(), state.as_str(), states.get(&state).copied().unwrap_or(0)))
+    });
+    let oldest =
+        figures.oldest_pending_ms.values().min().map_or(0, |at| clock::unix_ms().saturating_sub(*at));
+    LiveStore {
+        letters: letters.collect(),
+        oldest_seconds: Duration::from_millis(oldest).as_secs_f64(),
+        bytes: figures.bytes,
+        healthy: store.takes_letters(),
     }
 }

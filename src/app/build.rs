@@ -97,6 +97,9 @@ fn plan(route: config::Route, upstream: &Arc<Upstream>, metrics: &Metrics) -> Re
     } else {
         metrics.route(&route.upstream, &route.name)
     };
+    if route.plan.dead_letter.keeps() {
+        upstream.metrics().letters.kept();
+    }
     Plan::new(route, Arc::clone(upstream), figures, (breaker, limits))
 }
 

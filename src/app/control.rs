@@ -56,7 +56,8 @@ async fn watch_over(admin: Arc<Admin>) {
         let table = admin.table.load_full();
         let now = clock::now();
         table.upstreams().iter().for_each(|upstream| upstream.policies().tick(now));
-        admin.degradation.review(table.upstreams(), now);
+        let store_unhealthy = admin.letters.as_ref().is_some_and(|store| !store.takes_letters());
+        admin.degradation.review(table.upstreams(), store_unhealthy, now);
     }
 }
 
@@ -170,7 +171,7 @@ impl Control {
             build::table(
                 &loaded.config,
                 &self.admin.metrics,
-                self.workers,
+                self.workers + 1, // The replays' connections are their own.
                 &self.admin.degradation.changed,
                 Some(&previous),
             )

@@ -3,6 +3,7 @@
 
 mod build;
 mod control;
+mod replaying;
 mod worker;
 
 use std::net::SocketAddr;
@@ -17,15 +18,16 @@ use crate::admin::Admin;
 use crate::clock;
 use crate::config::watch::Watcher;
 use crate::config::{self, Loaded};
+use crate::deadletter::Store;
 use crate::drain::{Drain, Phase};
 use crate::inbound::listen::{Door, bind};
 use crate::inbound::tls::Acceptor;
 use crate::memory::Memory;
-use crate::proxy::Proxy;
 use crate::proxy::stale::Stale;
+use crate::proxy::{Letters, Proxy};
 use crate::ready::{Pulse, Readiness};
 use crate::telemetry::access;
-use crate::telemetry::events::{self, ConfigWarning, Listening, NotBuilt, emit};
+use crate::telemetry::events::{self, ConfigWarning, Listening, NotBuilt, StoreOpened, emit};
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Degradation;
@@ -93,15 +95,19 @@ impl App {
         let sockets = Sockets::bind(&config, workers)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| Error::Start(error.to_string()))?);
         let degradation = Arc::new(Degradation::default());
-        let table = table(&config, &metrics, workers, &degradation.changed, None).map_err(Error::Config)?;
+        let table =
+            table(&config, &metrics, workers + 1, &degradation.changed, None).map_err(Error::Config)?;
         let memory = Memory::new(config.server.buffer_memory);
+        let letters = letters(&config, &metrics)?;
         let proxy = Arc::new(Proxy {
             table: Arc::new(ArcSwap::from_pointee(table)),
             server: ArcSwap::from_pointee(config.server.clone()),
             stale: Stale::new(Arc::clone(&memory)),
             memory,
-            drain: Drain::new(workers),
+            drain: Drain::new(workers + 1),
             degradation,
+            letters,
+            keeping: Arc::default(),
         });
         let acceptor = |tls: &Option<config::ServerTls>, protocols| {
             tls.as_ref().map(|tls| Acceptor::new(tls, protocols)).transpose()
@@ -121,6 +127,7 @@ impl App {
             drain: proxy.drain.clone(),
             memory: Arc::clone(&proxy.memory),
             degradation: Arc::clone(&proxy.degradation),
+            letters: proxy.letters.as_ref().map(|letters| letters.store.clone()),
             metrics,
             readiness,
             pulses: std::iter::repeat_with(Pulse::default).take(workers).collect(),
@@ -175,10 +182,12 @@ impl App {
             admin_tls: self.admin_tls,
             workers: workers.len(),
         };
-        let letters_pending = 0; // There is no store yet.
+        let replaying = replaying::start(&proxy, workers.len())?;
         let cut = control.run(self.sockets.admin, self.sockets.public, self.reloads)?;
+        replaying::store_what_is_under_way(&proxy);
         proxy.drain.advance(Phase::Cut);
         worker::join(&workers);
+        let letters_pending = replaying::end(&proxy, replaying);
         emit(&events::DrainEnded { cut, letters_pending });
         access::close();
         admin.logging.close();
@@ -201,6 +210,29 @@ impl App {
             emit(&Listening { listener: "public", address, tls: false });
         }
     }
+}
+
+/// Opens the store, if some upstream's writes are kept.
+fn letters(config: &config::Config, metrics: &Metrics) -> Result<Option<Letters>, Error> {
+    if !config.keeps_letters() {
+        return Ok(None);
+    }
+    let commits = metrics.commit_seconds();
+    let opened = Store::open_observed(&config.dead_letter, commits);
+    let (store, opened) = opened.map_err(|error| Error::Start(error.to_string()))?;
+    emit(&StoreOpened {
+        created: opened.created,
+        migrated_from: opened.migrated_from,
+        resumed: opened.resumed.len(),
+        parked: opened.parked.len(),
+        set_aside: opened.set_aside.as_deref(),
+        salvaged: opened.salvaged,
+    });
+    let durable = match config.dead_letter.sync {
+        config::Sync::Full => "full",
+        config::Sync::Normal => "normal",
+    };
+    Ok(Some(Letters { store, durable }))
 }
 
 impl Sockets {

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod defaults;
 mod demo;
+mod letters;
 mod run;
 pub mod schema;
 
@@ -38,6 +39,7 @@ struct Log {
 enum Command {
     Run(run::Args),
     Demo(demo::Args),
+    Letters(Box<letters::Args>),
     Check(check::Args),
     Defaults(defaults::Args),
     Schema(schema::Args),
@@ -64,6 +66,7 @@ impl Cli {
         match &self.command {
             Command::Run(args) => run::run(args, &self.log),
             Command::Demo(args) => demo::run(args, &self.log),
+            Command::Letters(args) => letters::run(args),
             Command::Check(args) => check::run(args),
             Command::Defaults(args) => defaults::run(args),
             Command::Schema(args) => schema::run(args),

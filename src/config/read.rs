@@ -9,6 +9,7 @@ use super::de::{Error, Kind as Wrong};
 use super::model::Config;
 use super::problem::{Kind, Problem};
 use super::tree::{Node, Step, Value};
+use crate::policy::window::LARGEST_COUNT;
 
 /// Reads the model, repairing the tree as it goes.
 pub(super) struct Reader {
@@ -148,7 +149,7 @@ fn in_words(expected: &str) -> &str {
 fn out_of_range(negative: bool, expected: &str) -> String {
     match expected {
         _ if negative => "must not be negative".to_owned(),
-        "a nonzero u32" => format!("must be from 1 to {}", u32::MAX),
+        "a nonzero u32" => format!("must be from 1 to {LARGEST_COUNT}"), // Only window_requests is one.
         "u32" => format!("must be at most {}", u32::MAX),
         "i32" => format!("must be at most {}", i32::MAX),
         other => format!("must be {}", in_words(other)),

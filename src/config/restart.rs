@@ -48,6 +48,14 @@ fn changed<'c>(old: &'c Config, new: &'c Config) -> impl Iterator<Item = &'stati
         ("admin.public_listen", old.admin.public_listen != new.admin.public_listen),
         ("admin.tls", old.admin.tls.is_some() != new.admin.tls.is_some()),
         ("dead_letter.path", old.dead_letter.path != new.dead_letter.path),
+        ("dead_letter.max_bytes", old.dead_letter.max_bytes != new.dead_letter.max_bytes),
+        ("dead_letter.sync", old.dead_letter.sync != new.dead_letter.sync),
+        (
+            "dead_letter.retain_delivered",
+            old.dead_letter.retain_delivered != new.dead_letter.retain_delivered,
+        ),
+        ("dead_letter.retain_parked", old.dead_letter.retain_parked != new.dead_letter.retain_parked),
+        ("upstream", !old.keeps_letters() && new.keeps_letters()), // The first that keeps writes opens the store.
     ];
     all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key)
 }

@@ -22,16 +22,17 @@ const fn key(path: &'static str, what: &'static str) -> Unbuilt {
 
 /// All of them. A table stands for everything in it.
 pub(super) const UNBUILT: &[Unbuilt] = &[
-    key("dead_letter", "keeping writes"),
+    key("dead_letter.encryption_key", "sealing"),
+    key("dead_letter.old_encryption_keys", "sealing"),
     key("notify", "webhooks"),
     key("dialect", "dialects of one's own"),
     key("trace", "traces"),
     Unbuilt { path: "upstream.*.dialect", but: &["auto", "generic"], what: "this dialect" },
     key("upstream.*.proxy", "an egress proxy"),
     key("upstream.*.stream", "event streams' own limits"),
-    key("upstream.*.dead_letter", "keeping writes"),
+    Unbuilt { path: "upstream.*.dead_letter.credentials", but: &["drop"], what: "sealing" },
     key("route.*.stream", "event streams' own limits"),
-    key("route.*.dead_letter", "keeping writes"),
+    Unbuilt { path: "route.*.dead_letter.credentials", but: &["drop"], what: "sealing" },
 ];
 
 /// A problem for each key of the user's that is not built yet.
@@ -63,11 +64,8 @@ pub fn unbuilt_in_force(config: &Config) -> Vec<String> {
 }
 
 fn asked_for(upstream: &Upstream) -> Vec<&'static str> {
-    use super::model::{Mode, Preset};
-    let policies = [
-        ("upstream.*.stream", "stream.first_content", upstream.stream.first_content.is_some()),
-        ("upstream.*.dead_letter", "dead_letter", upstream.dead_letter.mode != Mode::Off),
-    ];
+    use super::model::Preset;
+    let policies = [("upstream.*.stream", "stream.first_content", upstream.stream.first_content.is_some())];
     // The plain defaults ask for a breaker and retries too; only a preset is somebody's choice.
     let chosen = upstream.preset != Preset::Internal;
     let unbuilt = |path: &str| UNBUILT.iter().any(|unbuilt| unbuilt.path == path);

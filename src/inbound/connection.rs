@@ -51,7 +51,7 @@ const PING: Duration = Duration::from_secs(45);
 /// What the requests of one connection share.
 struct Connection {
     proxy: Arc<Proxy>,
-    client: Client,
+    client: Arc<Client>,
     /// Requests that the HTTP/1.1 library has handed over.
     number: AtomicU64,
     /// It came when there were too many connections: its requests are refused for as long as there are.
@@ -69,7 +69,7 @@ pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usi
     };
     let connection = |secure| Connection {
         proxy: Arc::clone(&door.proxy),
-        client: Client::new(peer, secure, worker),
+        client: Arc::new(Client::new(peer, secure, worker)),
         number: AtomicU64::new(0),
         over,
         open: Arc::clone(&door.connections),
@@ -122,7 +122,7 @@ where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
     let (guard, wire) = Guard::new(stream, read_ahead, limits);
-    connection.client.wire = Some(Arc::clone(&wire));
+    Arc::make_mut(&mut connection.client).wire = Some(Arc::clone(&wire));
     let guard = guard.counted(connection.proxy.drain.clone(), connection.client.worker);
     serve_http1(guard, wire, connection, limits.head_bytes_max).await;
 }

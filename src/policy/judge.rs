@@ -36,6 +36,19 @@ impl Judged {
         Self { status: Some(status), reason: None, outcome, verdict, told: told.filter(|_| failed) }
     }
 
+    /// The same end at a replay: see [`super::redelivery::outcome_of`].
+    #[must_use]
+    pub fn at_replay(mut self) -> Self {
+        if let Some(status) = self.status {
+            let outcome = super::redelivery::outcome_of(status, self.outcome);
+            if outcome != self.outcome {
+                self.verdict = Verdict::Refused;
+            }
+            self.outcome = outcome;
+        }
+        self
+    }
+
     /// No answer came.
     #[must_use]
     pub const fn fault(reason: Reason, verdict: Verdict) -> Self {

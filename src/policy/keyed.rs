@@ -63,6 +63,11 @@ impl<T> Keyed<T> {
         self.states.insert(key, state);
     }
 
+    /// Lets go of the state of a key.
+    pub fn remove(&mut self, key: u64) -> Option<T> {
+        self.states.remove(&key)
+    }
+
     /// Lets go of the least recently used one.
     pub fn evict(&mut self) -> Option<T> {
         self.states.remove_lru().map(|(_, state)| state)

@@ -31,6 +31,39 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::NoRoute,
+        Self::BadRequest,
+        Self::BodyTooLarge,
+        Self::HeadersTooLarge,
+        Self::HeaderTimeout,
+        Self::BodyTimeout,
+        Self::BreakerOpen,
+        Self::Overload,
+        Self::RateLimited,
+        Self::Throttled,
+        Self::Timeout,
+        Self::FirstContent,
+        Self::Connect,
+        Self::Reset,
+        Self::Tls,
+        Self::Protocol,
+        Self::Degraded,
+        Self::StoreUnavailable,
+        Self::Credential,
+        Self::Ambiguous,
+        Self::Quota,
+        Self::Cancelled,
+        Self::Exhausted,
+    ];
+
+    /// The reason of that word.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
     /// The word under which the cause is known outside.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -16,6 +16,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::NeverSent, Self::Refused, Self::Ambiguous, Self::Done];
+
     /// What an answer says of its own request, where no dialect knows better: 421, 425 and 429 were not acted on, nor was a
     /// 503 that says when to come back, nor what a used-up balance refused; another failure may have acted.
     #[must_use]
@@ -63,6 +66,12 @@ impl Repeatable {
             _ if configured => Self::Config,
             _ => Self::No,
         }
+    }
+
+    /// Whether a second send is harmless whatever the first one did.
+    #[must_use]
+    pub const fn is_repeatable(self) -> bool {
+        !matches!(self, Self::No)
     }
 
     /// Whether a request whose last attempt ended with `verdict` may be sent again.

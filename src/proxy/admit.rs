@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Origin};
 use super::failure::Refusal;
 use crate::clock;
 use crate::policy::judge::Judged;
@@ -43,7 +43,7 @@ pub(crate) struct Holding {
 ///
 /// # Errors
 /// Who refused, and when to ask again.
-pub(super) async fn admit(exchange: &Exchange<'_>, now: Instant) -> Result<Admission, Refusal> {
+pub(super) async fn admit(exchange: &Exchange, now: Instant) -> Result<Admission, Refusal> {
     let plan = Arc::clone(&exchange.plan);
     let key = exchange.keys.breaker;
     if plan.breaker().would_refuse(key, now) {
@@ -68,7 +68,7 @@ struct Turn<'p> {
     waited: bool,
 }
 
-async fn turn<'p>(exchange: &'p Exchange<'_>) -> Result<Turn<'p>, Refusal> {
+async fn turn<'p>(exchange: &'p Exchange) -> Result<Turn<'p>, Refusal> {
     let plan = &exchange.plan;
     let policies = plan.upstream().policies();
     let pausing = || policies.pauses().any() && plan.upstream().settings().throttle.adapt;
@@ -84,6 +84,9 @@ async fn turn<'p>(exchange: &'p Exchange<'_>) -> Result<Turn<'p>, Refusal> {
         };
         let (seat, queued) = match policies.bulkhead().try_enter() {
             Some(seat) => (seat, false),
+            None if exchange.origin == Origin::Replay => {
+                return Err(Refusal::new(Reason::Overload, SOON, "live requests go first"));
+            }
             None => (Box::pin(wait_for_seat(exchange, policies)).await?, true),
         };
         let stood = queued || slot.as_ref().is_some_and(Taken::was_waited_for);
@@ -103,7 +106,7 @@ async fn turn<'p>(exchange: &'p Exchange<'_>) -> Result<Turn<'p>, Refusal> {
     }
 }
 
-async fn wait_for_seat(exchange: &Exchange<'_>, policies: &Policies) -> Result<Seat, Refusal> {
+async fn wait_for_seat(exchange: &Exchange, policies: &Policies) -> Result<Seat, Refusal> {
     policies.bulkhead().enter(exchange.deadline).await.map_err(|full| {
         policies.metrics().overloaded();
         Refusal::new(Reason::Overload, SOON, full.to_string())
@@ -114,14 +117,18 @@ async fn wait_for_seat(exchange: &Exchange<'_>, policies: &Policies) -> Result<S
 const SOON: Duration = Duration::from_secs(1);
 
 async fn wait_for_pause(
-    exchange: &Exchange<'_>,
+    exchange: &Exchange,
     policies: &Arc<Policies>,
     scope: u64,
 ) -> Result<Option<Probe>, Refusal> {
     let settings = exchange.plan.settings();
     let throttle = &exchange.plan.upstream().settings().throttle;
     // A retry sits out a told wait as long as its own patience goes.
-    let patience = if exchange.leg_attempts > 0 { settings.retry.retry_after } else { throttle.max_wait };
+    let patience = match exchange.origin {
+        Origin::Replay => Duration::ZERO,
+        Origin::Client if exchange.leg_attempts > 0 => settings.retry.retry_after,
+        Origin::Client => throttle.max_wait,
+    };
     let begun = clock::now();
     loop {
         let now = clock::now();
@@ -141,7 +148,7 @@ async fn wait_for_pause(
 }
 
 async fn wait_for_slot<'p>(
-    exchange: &'p Exchange<'_>,
+    exchange: &'p Exchange,
     limits: &'p Arc<LimitsCell>,
 ) -> Result<Taken<'p>, Refusal> {
     let now = clock::now();
@@ -152,7 +159,7 @@ async fn wait_for_slot<'p>(
     })?;
     let wait = slot.wait;
     let taken = Taken { limits, keys, slot: Some(slot) };
-    if now + wait >= exchange.deadline {
+    if now + wait >= exchange.deadline || (exchange.origin == Origin::Replay && !wait.is_zero()) {
         exchange.plan.upstream_metrics().policies.rate_limited();
         return Err(Refusal::new(
             Reason::RateLimited,
@@ -227,7 +234,7 @@ impl Admission {
 
     /// The attempt's head has ended so. All who granted it are told; only a good answer's verdict waits for its last byte,
     /// and what it holds comes back.
-    pub(super) fn settle(mut self, exchange: &Exchange<'_>, ended: &Judged, now: Instant) -> Holding {
+    pub(super) fn settle(mut self, exchange: &Exchange, ended: &Judged, now: Instant) -> Holding {
         self.tell_pauses(exchange, ended, now);
         let lost = matches!(ended.outcome, Outcome::Throttled)
             || ended.status == Some(503)
@@ -256,7 +263,7 @@ impl Admission {
         Holding { plan: self.plan, leave, slow, _seat: self.seat }
     }
 
-    fn tell_pauses(&mut self, exchange: &Exchange<'_>, ended: &Judged, now: Instant) {
+    fn tell_pauses(&mut self, exchange: &Exchange, ended: &Judged, now: Instant) {
         let policies = self.plan.upstream().policies();
         let throttle = &self.plan.upstream().settings().throttle;
         let probe = self.probe.take();

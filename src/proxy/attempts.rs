@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::admit::{Holding, admit};
+use super::admit::{Admission, Holding, admit};
 use super::exchange::Exchange;
 use super::failure::{Failure, Refusal};
 use super::finish::milliseconds;
 use super::pipeline::Proxy;
 use crate::clock;
+use crate::deadletter::Attempt;
 use crate::memory::Memory;
 use crate::policy::blame::ClientFault;
 use crate::policy::judge::Judged;
@@ -54,6 +55,16 @@ const KEPT_MAX: u64 = 64 * 1024;
 /// And its end is waited for no longer than this: nobody else's time is spent on it.
 const KEPT_WITHIN: Duration = Duration::from_secs(1);
 
+impl Spent {
+    /// How long a letter that comes of it waits, at least.
+    pub(super) fn wait(&self, exchange: &Exchange) -> Duration {
+        let backoff = &exchange.plan.settings().dead_letter.replay.backoff;
+        let told = exchange.home_told.unwrap_or_default();
+        let refused = self.failure.retry_after().unwrap_or_default();
+        backoff.wait(1, backoff.base, fastrand::f64()).max(told).max(refused)
+    }
+}
+
 impl Kept {
     /// Reads it, so that something else can be tried meanwhile; `None` if it cannot be kept.
     pub(super) async fn hold(self, memory: &Arc<Memory>, within: Duration) -> Option<Self> {
@@ -71,7 +82,7 @@ impl Kept {
 ///
 /// # Errors
 /// Why there is no answer, with the last one that there was.
-pub(super) async fn guarded(proxy: &Proxy, exchange: &mut Exchange<'_>) -> Result<Answered, Box<Spent>> {
+pub(super) async fn guarded(proxy: &Proxy, exchange: &mut Exchange) -> Result<Answered, Box<Spent>> {
     if exchange.plan.settings().shed_at.sheds(proxy.degradation.level()) {
         exchange.plan.upstream_metrics().policies.shed();
         let detail = "requests to this upstream are shed while the whole is degraded";
@@ -88,14 +99,11 @@ const LEVEL_HOLDS: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Why there is no answer, with the last one that there was.
-async fn run(exchange: &mut Exchange<'_>, memory: &Arc<Memory>) -> Result<Answered, Box<Spent>> {
+async fn run(exchange: &mut Exchange, memory: &Arc<Memory>) -> Result<Answered, Box<Spent>> {
     let mut kept = None;
     let mut previous = Duration::ZERO;
     loop {
-        // Where no body had to be read first, the first attempt begins as the request did.
-        let first = exchange.attempts == 0 && !exchange.plan.keyed();
-        let due = if first { exchange.started } else { clock::now() };
-        let admission = match admit(exchange, due).await {
+        let admission = match admitted(exchange).await {
             Ok(admission) => admission,
             Err(refusal) => return Err(refused(exchange, refusal, kept)),
         };
@@ -104,6 +112,9 @@ async fn run(exchange: &mut Exchange<'_>, memory: &Arc<Memory>) -> Result<Answer
         exchange.decided = now;
         let holding = admission.settle(exchange, &ended, now);
         exchange.last = Some(ended);
+        if exchange.turned.is_none() {
+            exchange.home_told = ended.told;
+        }
         if !ended.is_final() {
             exchange.may_have_acted |= !exchange.repeatable().permits_resend(ended.verdict);
         }
@@ -144,6 +155,14 @@ async fn run(exchange: &mut Exchange<'_>, memory: &Arc<Memory>) -> Result<Answer
     }
 }
 
+/// Leave for the next attempt, unless the client has hung up while it was waited for.
+async fn admitted(exchange: &Exchange) -> Result<Admission, Refusal> {
+    // Where no body had to be read first, the first attempt begins as the request did.
+    let first = exchange.attempts == 0 && !exchange.plan.keyed();
+    let admission = admit(exchange, if first { exchange.started } else { clock::now() }).await?;
+    if exchange.hung_up() { Err(Refusal::gone()) } else { Ok(admission) }
+}
+
 /// Even without a wait an answer that has come whole is read.
 const KEPT_AT_LEAST: Duration = Duration::from_millis(50);
 
@@ -168,7 +187,7 @@ impl Drop for Untaken {
 }
 
 /// A policy refused: before the first attempt, or a retry that was granted before.
-fn refused(exchange: &Exchange<'_>, refusal: Refusal, kept: Option<Kept>) -> Box<Spent> {
+fn refused(exchange: &Exchange, refusal: Refusal, kept: Option<Kept>) -> Box<Spent> {
     if exchange.leg_attempts > 0 {
         exchange.plan.upstream().policies().give_back_retry(clock::now());
         if refusal.reason == Reason::BreakerOpen {
@@ -191,13 +210,7 @@ fn answered_badly(ended: &Judged) -> Failure {
     Failure::Refused(Refusal::new(reason, Duration::ZERO, "the upstream's last answer was a failure"))
 }
 
-fn decide(
-    exchange: &Exchange<'_>,
-    ended: &Judged,
-    took: Duration,
-    previous: Duration,
-    now: Instant,
-) -> Decision {
+fn decide(exchange: &Exchange, ended: &Judged, took: Duration, previous: Duration, now: Instant) -> Decision {
     let plan = &exchange.plan;
     let policies = plan.upstream().policies();
     let retry = &plan.settings().retry;
@@ -209,7 +222,7 @@ fn decide(
         attempts: exchange.leg_attempts,
         resend: !exchange.may_have_acted,
         replayable: exchange.replayable(),
-        opted_out: exchange.opted.retry,
+        opted_out: exchange.opted.retry || exchange.hung_up(),
         took,
         left: exchange.deadline.saturating_duration_since(now),
         previous,
@@ -219,7 +232,7 @@ fn decide(
 }
 
 /// Counts and logs what was decided.
-fn note(exchange: &Exchange<'_>, ended: &Judged, fault: Option<&Fault>, decision: Decision) {
+fn note(exchange: &Exchange, ended: &Judged, fault: Option<&Fault>, decision: Decision) {
     let metrics = &exchange.plan.upstream_metrics().policies;
     let (again, why) = match decision {
         Decision::Again { wait } => {
@@ -246,7 +259,10 @@ fn note(exchange: &Exchange<'_>, ended: &Judged, fault: Option<&Fault>, decision
 }
 
 /// One attempt, and when its end was known; over a new connection once more if a pooled one proves to be stale.
-async fn attempt(exchange: &mut Exchange<'_>, begun: Instant) -> (Result<Reply, Fault>, Judged, Instant) {
+pub(super) async fn attempt(
+    exchange: &mut Exchange,
+    begun: Instant,
+) -> (Result<Reply, Fault>, Judged, Instant) {
     exchange.attempts += 1;
     exchange.leg_attempts += 1;
     let (sent, ended, now) = send(exchange, begun, false).await;
@@ -263,7 +279,7 @@ async fn attempt(exchange: &mut Exchange<'_>, begun: Instant) -> (Result<Reply, 
 
 /// One send. `fresh`: not over a connection that has served before.
 async fn send(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut Exchange,
     begun: Instant,
     fresh: bool,
 ) -> (Result<Reply, Fault>, Judged, Instant) {
@@ -271,17 +287,29 @@ async fn send(
     let deadline = exchange.deadline.min(begun + plan.settings().timeout.attempt);
     let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
     let outgoing = exchange.outgoing(begun);
+    exchange.sending = true;
     let sent = plan.upstream().send(exchange.client.worker, outgoing, fresh, deadline.into()).await;
+    exchange.sending = false;
     let ended = judge(exchange, &sent);
     let now = clock::now();
     pending.settle(ended.outcome, now);
+    if let Some(trail) = &mut exchange.trail {
+        trail.push(Attempt {
+            at_ms: clock::unix_ms(),
+            outcome: ended.outcome,
+            status: ended.status,
+            error: sent.as_ref().err().map(|fault| fault.reason.as_str().to_owned()),
+            duration_ms: u64::try_from(now.saturating_duration_since(begun).as_millis()).unwrap_or(u64::MAX),
+            answer: None,
+        });
+    }
     if let Some(record) = exchange.finish.record() {
         record.attempts.push(attempt_line(&sent, &ended, now.saturating_duration_since(begun)));
     }
     (sent, ended, now)
 }
 
-fn judge(exchange: &Exchange<'_>, sent: &Result<Reply, Fault>) -> Judged {
+fn judge(exchange: &Exchange, sent: &Result<Reply, Fault>) -> Judged {
     match sent {
         Ok(reply) => {
             let status = reply.response.status().as_u16();

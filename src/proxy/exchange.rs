@@ -1,7 +1,8 @@
 //! One request in flight: what came, which plan applies, until when.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, UPGRADE};
@@ -9,24 +10,26 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
 
+use super::capture::Ownership;
 use super::client::Client;
 use super::finish::Finish;
 use super::headers::{Upward, upward};
 use super::id::RequestId;
-use super::keys::{CREDENTIALS, Keys};
+use super::keys::Keys;
+use crate::deadletter::Attempt;
 use crate::memory::Lease;
 use crate::policy::judge::Judged;
-use crate::policy::verdict::Repeatable;
+use crate::policy::verdict::{Repeatable, Verdict};
 use crate::route::Plan;
 use crate::upstream::upload::{Upload, UploadBody};
 use crate::upstream::{Interims, Outgoing};
 
 /// A request with all that its attempts need.
 #[derive(Debug)]
-pub(super) struct Exchange<'a> {
+pub(super) struct Exchange {
     pub id: RequestId,
     pub plan: Arc<Plan>,
-    pub client: &'a Client,
+    pub client: Arc<Client>,
     pub trusted: bool,
     pub method: Method,
     pub version: Version,
@@ -52,18 +55,39 @@ pub(super) struct Exchange<'a> {
     pub keys: Keys,
     /// How the last attempt ended.
     pub last: Option<Judged>,
+    /// The wait that the route's own upstream told last.
+    pub home_told: Option<Duration>,
     /// An attempt may have acted upstream, and nothing makes a second send harmless: there is none, anywhere.
     pub may_have_acted: bool,
+    /// An attempt is under way.
+    pub sending: bool,
+    /// The client has hung up, and the attempt under way is finished all the same.
+    pub hung_up: Arc<AtomicBool>,
+    /// The attempts so far, for the letter that may come of the request.
+    pub trail: Option<Vec<Attempt>>,
+    /// What became of it when it was stored before its end.
+    pub owned: Option<Ownership>,
+    /// Whose request it is.
+    pub origin: Origin,
     /// What a fallback has changed about the request.
     pub turned: Option<Turned>,
     pub finish: Box<Finish>,
 }
 
+/// Whose request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A client's, who waits.
+    Client,
+    /// A letter's: live requests go first, and nothing is waited for.
+    Replay,
+}
+
 /// A request on its way to another upstream than its route's.
 #[derive(Debug)]
 pub(super) struct Turned {
-    /// The client's credentials stay here.
-    pub without_credentials: bool,
+    /// These fields stay here: credentials for the upstream that the request was meant for.
+    pub without: Vec<HeaderName>,
     /// The body with fields replaced; `None`: as it came.
     pub body: Option<Bytes>,
     /// What that body costs.
@@ -78,7 +102,7 @@ pub(super) struct OptOut {
     pub dead_letter: bool,
 }
 
-impl Exchange<'_> {
+impl Exchange {
     /// Whether the request, as it goes up, may be sent twice without harm: a key that the config or the client takes off on
     /// the way protects nothing.
     #[must_use]
@@ -92,11 +116,27 @@ impl Exchange<'_> {
         self.upload.as_ref().is_none_or(Upload::replayable)
     }
 
+    /// Whether the client has hung up: there is no further attempt then.
+    #[must_use]
+    pub(super) fn hung_up(&self) -> bool {
+        self.hung_up.load(Ordering::Relaxed)
+    }
+
+    /// What the attempts so far have done upstream.
+    #[must_use]
+    pub(super) fn verdict(&self) -> Verdict {
+        match self.last {
+            _ if self.may_have_acted => Verdict::Ambiguous,
+            Some(last) => last.verdict,
+            None => Verdict::NeverSent,
+        }
+    }
+
     /// A field of the client's own that may go up.
     #[must_use]
     pub(super) fn client_header(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        let kept = self.turned.as_ref().is_none_or(|turned| !turned.without_credentials);
-        self.headers.get(name).filter(|_| kept || !CREDENTIALS.contains(name))
+        let kept = self.turned.as_ref().is_none_or(|turned| !turned.without.contains(name));
+        self.headers.get(name).filter(|_| kept)
     }
 
     /// No further attempt will be made: the body need not be kept any longer.
@@ -150,9 +190,9 @@ impl Exchange<'_> {
     }
 
     fn upward(&self) -> HeaderMap {
-        let stripped = self.turned.as_ref().is_some_and(|turned| turned.without_credentials).then(|| {
+        let stripped = self.turned.as_ref().filter(|turned| !turned.without.is_empty()).map(|turned| {
             let mut headers = self.headers.clone();
-            for name in &CREDENTIALS {
+            for name in &turned.without {
                 headers.remove(name);
             }
             headers

@@ -42,6 +42,12 @@ impl Refusal {
         Self { reason, retry_after, detail: detail.into() }
     }
 
+    /// The client has hung up: what has not begun does not begin.
+    #[must_use]
+    pub fn gone() -> Self {
+        Self::new(Reason::Cancelled, Duration::ZERO, "the client hung up")
+    }
+
     /// The breaker's.
     #[must_use]
     pub fn breaker(refused: Refused) -> Self {

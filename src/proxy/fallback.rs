@@ -4,16 +4,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::HeaderName;
 use http::uri::PathAndQuery;
 
 use super::attempts::{self, Answered, Spent};
 use super::exchange::{Exchange, Turned};
 use super::failure::Failure;
-use super::json;
-use super::keys::Keys;
+use super::keys::{CREDENTIALS, Keys};
 use super::pipeline::Proxy;
 use super::stale::Again;
+use super::{json, kept};
 use crate::clock;
+use crate::deadletter::LetterId;
 use crate::memory::Lease;
 use crate::policy::reason::Reason;
 use crate::route::{How, Plan};
@@ -36,7 +38,7 @@ pub(super) enum Delivered {
 #[derive(Debug)]
 pub(super) enum By {
     Upstream { name: String, answered: Box<Answered> },
-    Response { plan: Arc<Plan>, number: usize },
+    Response { plan: Arc<Plan>, number: usize, letter: Option<LetterId> },
     Stale(Again),
 }
 
@@ -46,11 +48,12 @@ const KEEP_WITHIN: std::time::Duration = std::time::Duration::from_millis(200);
 type Rescued<'f> = Pin<Box<dyn Future<Output = Result<Delivered, Box<Spent>>> + Send + 'f>>;
 
 /// Looks for someone who answers instead. Without one the failure comes back as it was.
-pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange<'_>, spent: Box<Spent>) -> Rescued<'f> {
+pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange, spent: Box<Spent>) -> Rescued<'f> {
     Box::pin(async move {
         let mut spent = spent;
         let plan = Arc::clone(&exchange.plan);
-        if exchange.opted.fallback || matches!(spent.failure, Failure::Client(_)) {
+        let none = exchange.opted.fallback || exchange.hung_up();
+        if none || matches!(spent.failure, Failure::Client(_)) {
             return Err(spent);
         }
         let last = exchange.last.filter(|_| exchange.leg_attempts > 0);
@@ -59,8 +62,20 @@ pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange<'_>, spent
             if !fallback.on.iter().any(|cause| cause.names(Some(spent.failure.reason()), last.as_ref())) {
                 continue;
             }
+            if exchange.hung_up() {
+                return Err(spent);
+            }
             let by = match &fallback.how {
-                How::Response { .. } => By::Response { plan: Arc::clone(&plan), number },
+                How::Response { .. } if exchange.trail.is_some() => {
+                    // Fixed words for a write that is kept: only if the write is Fender's by then (contract 5.9).
+                    match kept::stored_first(proxy, exchange, &spent).await {
+                        Some(letter) => {
+                            By::Response { plan: Arc::clone(&plan), number, letter: Some(letter) }
+                        }
+                        None => continue,
+                    }
+                }
+                How::Response { .. } => By::Response { plan: Arc::clone(&plan), number, letter: None },
                 How::Stale(age) => match proxy.stale.find(exchange, *age, clock::now()) {
                     Some(again) => By::Stale(again),
                     None => continue,
@@ -85,7 +100,7 @@ pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange<'_>, spent
     })
 }
 
-fn note(exchange: &Exchange<'_>, by: &By, reason: Reason) {
+fn note(exchange: &Exchange, by: &By, reason: Reason) {
     let (kind, to) = match by {
         By::Upstream { name, .. } => ("upstream", name.as_str()),
         By::Response { .. } => ("response", ""),
@@ -104,12 +119,7 @@ fn note(exchange: &Exchange<'_>, by: &By, reason: Reason) {
 
 /// The same request to another upstream, under that one's own policies. The request is put back as it was where that brings
 /// no answer.
-async fn turned(
-    proxy: &Proxy,
-    exchange: &mut Exchange<'_>,
-    from: &Arc<Plan>,
-    how: &How,
-) -> Option<Delivered> {
+async fn turned(proxy: &Proxy, exchange: &mut Exchange, from: &Arc<Plan>, how: &How) -> Option<Delivered> {
     let How::Upstream { name, path, json, pass_credentials } = how else { return None };
     // An attempt that may have acted is not followed by one elsewhere, and half a body goes nowhere.
     if exchange.may_have_acted || !exchange.replayable() {
@@ -122,10 +132,12 @@ async fn turned(
     };
     let body = if json.is_empty() { None } else { Some(rewritten(proxy, exchange, json).await?) };
     let (body, lease) = body.unzip();
-    let without_credentials =
-        !pass_credentials || exchange.turned.as_ref().is_some_and(|turned| turned.without_credentials);
+    let mut without = exchange.turned.as_ref().map(|turned| turned.without.clone()).unwrap_or_default();
+    if !pass_credentials {
+        without.extend(secrets(from));
+    }
     let earlier = exchange.turned.as_mut().and_then(|turned| turned.body.clone());
-    let turn = Turned { without_credentials, body: body.or(earlier), _lease: lease };
+    let turn = Turned { without, body: body.or(earlier), _lease: lease };
     let before = (exchange.target.clone(), exchange.deadline, exchange.leg_attempts, exchange.turned.take());
     exchange.turned = Some(turn);
     exchange.target = target;
@@ -144,7 +156,14 @@ async fn turned(
     }
 }
 
-async fn leg(proxy: &Proxy, exchange: &mut Exchange<'_>) -> Result<Delivered, Box<Spent>> {
+/// The fields that bear credentials for this plan's upstream, whoever sets them.
+fn secrets(plan: &Plan) -> impl Iterator<Item = HeaderName> {
+    let redacted = plan.settings().dead_letter.redact.iter().cloned();
+    let set = plan.set().iter().map(|(name, _)| name.clone());
+    CREDENTIALS.into_iter().chain(redacted).chain(set)
+}
+
+async fn leg(proxy: &Proxy, exchange: &mut Exchange) -> Result<Delivered, Box<Spent>> {
     let spent = match attempts::guarded(proxy, exchange).await {
         Ok(answered) => return Ok(Delivered::Upstream(answered)),
         Err(spent) => spent,
@@ -153,14 +172,14 @@ async fn leg(proxy: &Proxy, exchange: &mut Exchange<'_>) -> Result<Delivered, Bo
 }
 
 /// The keys of the request under the plan in force.
-pub(super) async fn keys(exchange: &Exchange<'_>) -> Keys {
+pub(super) async fn keys(exchange: &Exchange) -> Keys {
     let plan = &exchange.plan;
     let body = if super::keys::in_body(plan) { whole(exchange).await } else { None };
     Keys::new(exchange, plan, body.as_ref())
 }
 
 /// The request's body whole, if it can be kept.
-async fn whole(exchange: &Exchange<'_>) -> Option<Bytes> {
+async fn whole(exchange: &Exchange) -> Option<Bytes> {
     let turned = exchange.turned.as_ref().and_then(|turned| turned.body.clone());
     if turned.is_some() {
         return turned;
@@ -171,7 +190,7 @@ async fn whole(exchange: &Exchange<'_>) -> Option<Bytes> {
 
 async fn rewritten(
     proxy: &Proxy,
-    exchange: &Exchange<'_>,
+    exchange: &Exchange,
     fields: &[(String, serde_json::Value)],
 ) -> Option<(Bytes, Lease)> {
     let body = whole(exchange).await?;
@@ -184,7 +203,7 @@ async fn rewritten(
 }
 
 /// `path` with `{rest}` filled in; the query stays.
-fn elsewhere(exchange: &Exchange<'_>, path: &str) -> Option<PathAndQuery> {
+fn elsewhere(exchange: &Exchange, path: &str) -> Option<PathAndQuery> {
     let route = exchange.finish.plan().route();
     let whole = exchange.target.path();
     let rest =

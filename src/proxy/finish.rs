@@ -36,6 +36,8 @@ pub struct Finish {
     response_bytes: u64,
     record: Option<Box<Record>>,
     wire: Option<Arc<Wire>>,
+    /// A replay is no request of a client's.
+    counted: bool,
     holding: Option<Holding>,
     _in_flight: InFlight,
 }
@@ -78,9 +80,18 @@ impl Finish {
             response_bytes: 0,
             record,
             wire: None,
+            counted: true,
             holding: None,
             _in_flight: in_flight,
         }
+    }
+
+    /// A replay that has just begun: it is in flight, but no request of a client's.
+    #[must_use]
+    pub fn uncounted(id: RequestId, plan: Arc<Plan>, started: Instant, in_flight: InFlight) -> Self {
+        let mut finish = Self::new(id, plan, started, None, in_flight);
+        finish.counted = false;
+        finish
     }
 
     /// The plan that the request was routed to.
@@ -195,6 +206,7 @@ impl Drop for Finish {
         let now = clock::now();
         match self.answer {
             Some(answer) => self.plan.metrics().ended(now.saturating_duration_since(answer.at)),
+            None if !self.counted => {}
             None => {
                 self.plan.metrics().answered(
                     499,

@@ -132,7 +132,8 @@ pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
     headers.append(VIA, via(version));
 }
 
-fn hop_by_hop(name: &str) -> bool {
+/// Whether a field is the hop's own: it says something of one connection, not of the message.
+pub(super) fn hop_by_hop(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'c') => name == "connection",
         Some(b'k') => name == "keep-alive",
@@ -198,10 +199,10 @@ fn well_formed(value: &[u8]) -> bool {
 }
 
 /// The fields that a `Connection` header names as the hop's own.
-struct Named(Vec<String>);
+pub(super) struct Named(Vec<String>);
 
 impl Named {
-    fn by_connection(headers: &HeaderMap) -> Self {
+    pub(super) fn by_connection(headers: &HeaderMap) -> Self {
         let mut named = Self(Vec::new());
         if headers.contains_key(CONNECTION) {
             headers.get_all(CONNECTION).iter().for_each(|value| named.add(value));
@@ -229,7 +230,7 @@ impl Named {
         }
     }
 
-    fn contains(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|named| named == name)
     }
 }

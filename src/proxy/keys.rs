@@ -40,7 +40,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// `body`: whole, if the plan asks for it and it could be had.
-    pub(super) fn new(exchange: &Exchange<'_>, plan: &Plan, body: Option<&Bytes>) -> Self {
+    pub(super) fn new(exchange: &Exchange, plan: &Plan, body: Option<&Bytes>) -> Self {
         let json = body.and_then(|body| serde_json::from_slice(body).ok());
         let mut keys = Self { breaker: None, limits: Vec::new(), json };
         keys.breaker = match &plan.settings().breaker.key {
@@ -63,7 +63,7 @@ impl Keys {
     }
 
     /// The scope of a told wait.
-    pub(super) fn scope(&self, exchange: &Exchange<'_>) -> u64 {
+    pub(super) fn scope(&self, exchange: &Exchange) -> u64 {
         let plan = &exchange.plan;
         match &plan.upstream().settings().throttle.scope {
             Key::Word(ThrottleWord::Upstream) => 0,
@@ -90,27 +90,47 @@ pub(super) fn in_body(plan: &Plan) -> bool {
         || settings.rate_limit.iter().any(|limit| matches!(limit.key, Key::Json(_)))
 }
 
-/// The caller, as far as its credentials tell: for what only the same caller may see again.
+/// All that a request says of itself and its caller: for what only the same caller may see again. An API may tell its
+/// callers apart by any field, so all count but those that differ from request to request by their nature.
 pub(super) fn caller(headers: &HeaderMap) -> u64 {
-    hash(CREDENTIALS.map(|name| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>()))
+    let mut fields: Vec<(&str, &[u8])> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .filter(|(name, _)| !PASSING.contains(name))
+        .collect();
+    fields.sort_unstable();
+    hash(fields)
 }
+
+/// Fields of one request, not of its caller.
+const PASSING: [&str; 9] = [
+    "date",
+    "fender-timeout",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-request-id",
+    "x-stainless-read-timeout",
+    "x-stainless-retry-count",
+    "amz-sdk-request",
+];
 
 pub(super) fn hash(of: impl Hash) -> u64 {
     HASHER.hash_one(of)
 }
 
 /// The credentials as they go up: what Fender sets stands before what the client says.
-fn credential(exchange: &Exchange<'_>, plan: &Plan) -> u64 {
+fn credential(exchange: &Exchange, plan: &Plan) -> u64 {
     let values = CREDENTIALS.map(|name| value(exchange, plan, &name).map(HeaderValue::as_bytes));
     if values.iter().all(Option::is_none) { 0 } else { hash(values) }
 }
 
-fn header(exchange: &Exchange<'_>, plan: &Plan, name: &str) -> u64 {
+fn header(exchange: &Exchange, plan: &Plan, name: &str) -> u64 {
     let name = HeaderName::try_from(name).ok();
     name.and_then(|name| value(exchange, plan, &name).map(|value| hash(value.as_bytes()))).unwrap_or(0)
 }
 
-fn value<'e>(exchange: &'e Exchange<'_>, plan: &'e Plan, name: &HeaderName) -> Option<&'e HeaderValue> {
+fn value<'e>(exchange: &'e Exchange, plan: &'e Plan, name: &HeaderName) -> Option<&'e HeaderValue> {
     let set = plan.set().iter().find(|(set, _)| set == name).map(|(_, value)| value);
     set.or_else(|| exchange.client_header(name))
 }

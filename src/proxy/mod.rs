@@ -12,6 +12,7 @@
 mod admit;
 mod attempts;
 pub mod body;
+mod capture;
 pub mod client;
 mod exchange;
 pub mod failure;
@@ -20,16 +21,21 @@ pub mod finish;
 mod headers;
 pub mod id;
 mod json;
+mod kept;
 mod keys;
 mod patience;
 mod pipeline;
+mod replayed;
 mod respond;
+mod respond_letters;
 pub mod stale;
 mod target;
 mod tunnel;
 pub mod wire;
 
+pub use capture::Letters;
 pub use client::Client;
 pub use pipeline::Proxy;
+pub use replayed::Turn;
 
 pub(crate) use crate::upstream::chain;

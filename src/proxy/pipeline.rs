@@ -1,6 +1,7 @@
 //! The page: what happens to a request, from top to bottom.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,8 +12,9 @@ use hyper::body::Incoming;
 
 use super::attempts::{self, Spent};
 use super::body::Body;
+use super::capture::Letters;
 use super::client::Client;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Origin};
 use super::failure::Failure;
 use super::fallback::{self, Delivered};
 use super::finish::{Finish, Record};
@@ -20,7 +22,7 @@ use super::id::RequestId;
 use super::keys::Keys;
 use super::patience::{self, Said};
 use super::stale::Stale;
-use super::{finish, respond, target};
+use super::{capture, finish, kept, respond, target};
 use crate::clock;
 use crate::config;
 use crate::drain::{Drain, Phase};
@@ -46,28 +48,59 @@ pub struct Proxy {
     pub degradation: Arc<Degradation>,
     /// Last good answers, for the routes that fall back to them.
     pub stale: Arc<Stale>,
+    /// Where writes are kept, if some upstream's are.
+    pub letters: Option<Letters>,
+    /// Writes in flight that may be stored.
+    pub keeping: Arc<AtomicUsize>,
 }
 
 impl Proxy {
     /// Answers one request. The answer's body ends the exchange; dropping the future or the body cancels it upstream.
-    pub async fn handle(&self, request: Request<Incoming>, client: &Client) -> Response<Body> {
+    pub async fn handle(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        client: &Arc<Client>,
+    ) -> Response<Body> {
         let id = RequestId::new();
         let asked_to_switch = request.headers().contains_key(UPGRADE);
         let logged = self.table.load().access_log();
         let asked = logged.then(|| (request.method().to_string(), request.uri().path().to_owned()));
         let mut answer = match self.open(id.clone(), request, client) {
-            Ok((mut exchange, tried_before)) => {
-                let delivered = self.deliver(&mut exchange, tried_before).await;
-                exchange.commit();
-                match delivered {
-                    Ok(delivered) => respond::delivered(self, exchange, delivered),
-                    Err(spent) => respond::spent(self, exchange, *spent),
-                }
+            Ok((exchange, tried_before)) if self.letters.is_some() && capture::keeps(&exchange) => {
+                self.outlive(exchange, tried_before).await
             }
+            Ok((exchange, tried_before)) => self.answer(exchange, tried_before).await,
             Err(failure) => self.refuse_noted(&id, &failure, asked),
         };
         self.finish_head(&mut answer, client, asked_to_switch);
         answer
+    }
+
+    async fn answer(&self, mut exchange: Box<Exchange>, tried_before: bool) -> Response<Body> {
+        let delivered = self.deliver(&mut exchange, tried_before).await;
+        exchange.commit();
+        match delivered {
+            Ok(delivered) => respond::delivered(self, exchange, delivered),
+            Err(spent) => respond::spent(self, exchange, *spent),
+        }
+    }
+
+    /// A write that may be captured runs on its own: the client may hang up, the attempt under way is finished all the same.
+    async fn outlive(self: &Arc<Self>, mut exchange: Box<Exchange>, tried_before: bool) -> Response<Body> {
+        let id = exchange.id.clone();
+        let gone = Gone(Some(Arc::clone(&exchange.hung_up)));
+        exchange.trail = Some(Vec::new());
+        let (proxy, keeping) = (Arc::clone(self), Keeping::one_more(&self.keeping));
+        let running = tokio::spawn(async move {
+            let answer = kept::answer(&proxy, exchange, tried_before).await;
+            drop(keeping);
+            answer
+        });
+        let answer = running.await;
+        gone.stayed();
+        answer.unwrap_or_else(|_| {
+            self.refuse(&id, &Failure::Overload("a defect of Fender's ended this request"))
+        })
     }
 
     /// Answers what never became a request: a refused head, or one connection too many.
@@ -107,12 +140,12 @@ impl Proxy {
     }
 
     /// Finds the plan and checks the bounds that the head alone can break.
-    fn open<'a>(
+    fn open(
         &self,
         id: RequestId,
         request: Request<Incoming>,
-        client: &'a Client,
-    ) -> Result<(Exchange<'a>, bool), Failure> {
+        client: &Arc<Client>,
+    ) -> Result<(Box<Exchange>, bool), Failure> {
         let started = clock::now();
         let server = self.server.load();
         let table = self.table.load();
@@ -139,10 +172,10 @@ impl Proxy {
         let mut finish = Box::new(Finish::new(id.clone(), Arc::clone(plan), started, record, in_flight));
         begins(plan, head.version, client, &mut finish);
         let patience = said.timeout.map(|limit| started + limit);
-        let exchange = Exchange {
+        let exchange = Box::new(Exchange {
             id,
             plan: Arc::clone(plan),
-            client,
+            client: Arc::clone(client),
             trusted,
             method: head.method,
             version: head.version,
@@ -159,10 +192,16 @@ impl Proxy {
             opted: said.opted,
             keys: Keys::default(),
             last: None,
+            home_told: None,
             may_have_acted: false,
+            sending: false,
+            hung_up: Arc::default(),
+            trail: None,
+            owned: None,
+            origin: Origin::Client,
             turned: None,
             finish,
-        };
+        });
         Ok((exchange, said.tried_before))
     }
 
@@ -184,7 +223,7 @@ impl Proxy {
         let settings = plan.settings();
         let idle = server.body_idle_timeout.min(settings.timeout.idle);
         let bounds =
-            Bounds { idle, max, retain_max: settings.retry.max_body, spare: client.upload_timer.clone() };
+            Bounds { idle, max, retain_max: plan.retained_body_max(), spare: client.upload_timer.clone() };
         let expects = head.version == Version::HTTP_11
             && head
                 .headers
@@ -194,9 +233,9 @@ impl Proxy {
     }
 
     /// The route's upstream, and where that brings no answer its fallbacks.
-    async fn deliver(
+    pub(super) async fn deliver(
         &self,
-        exchange: &mut Exchange<'_>,
+        exchange: &mut Exchange,
         tried_before: bool,
     ) -> Result<Delivered, Box<Spent>> {
         let policies = exchange.plan.upstream().policies();
@@ -216,6 +255,39 @@ impl Proxy {
 }
 
 const MALFORMED_TARGET: Failure = Failure::Client(ClientFault::Bad("the request target is malformed"));
+
+/// Counts a write that may be stored until what becomes of it is settled.
+struct Keeping(Arc<AtomicUsize>);
+
+impl Keeping {
+    fn one_more(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Notes that the client has hung up, if it does while its request runs on.
+struct Gone(Option<Arc<AtomicBool>>);
+
+impl Gone {
+    fn stayed(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        if let Some(hung_up) = self.0.take() {
+            hung_up.store(true, Ordering::Relaxed);
+        }
+    }
+}
 
 /// What the client's connection has to know before the answer.
 fn begins(plan: &Plan, version: Version, client: &Client, finish: &mut Finish) {

@@ -15,6 +15,7 @@ use super::fallback::{By, Delivered};
 use super::headers::downward;
 use super::id::RequestId;
 use super::pipeline::Proxy;
+use super::respond_letters::with_letter;
 use super::stale::Again;
 use super::tunnel;
 use crate::policy::reason::Reason;
@@ -29,17 +30,17 @@ const FALLBACK: HeaderName = HeaderName::from_static("fender-fallback");
 
 /// What is said of an answer that is passed on.
 #[derive(Debug, Clone, Copy)]
-struct Told<'a> {
-    source: Source,
-    reason: Option<Reason>,
+pub(super) struct Told<'a> {
+    pub source: Source,
+    pub reason: Option<Reason>,
     /// Which fallback answered.
-    fallback: Option<&'a str>,
+    pub fallback: Option<&'a str>,
 }
 
 const AS_IT_CAME: Told<'_> = Told { source: Source::Upstream, reason: None, fallback: None };
 
 /// The answer that was found.
-pub(super) fn delivered(proxy: &Proxy, exchange: Exchange<'_>, delivered: Delivered) -> Response<Body> {
+pub(super) fn delivered(proxy: &Proxy, exchange: Box<Exchange>, delivered: Delivered) -> Response<Body> {
     let (reason, by) = match delivered {
         Delivered::Upstream(answered) => return relay(proxy, exchange, answered, AS_IT_CAME),
         Delivered::Fallback { reason, by } => (reason, by),
@@ -48,18 +49,32 @@ pub(super) fn delivered(proxy: &Proxy, exchange: Exchange<'_>, delivered: Delive
     match by {
         By::Upstream { name, answered } => relay(proxy, exchange, *answered, told(&name)),
         By::Stale(Again { headers, body }) => whole(exchange, StatusCode::OK, headers, body, told("stale")),
-        By::Response { plan, number } => match plan.fallbacks().get(number).map(|fallback| &fallback.how) {
-            Some(How::Response { status, headers, body }) => {
-                whole(exchange, *status, headers.clone(), body.clone(), told("response"))
+        By::Response { plan, number, letter } => {
+            match plan.fallbacks().get(number).map(|fallback| &fallback.how) {
+                Some(How::Response { status, headers, body }) => {
+                    let answer = whole(exchange, *status, headers.clone(), body.clone(), told("response"));
+                    with_letter(answer, letter)
+                }
+                _ => failed(exchange, &Failure::NoRoute), // It was there when it was chosen, in the same plan.
             }
-            _ => failed(exchange, &Failure::NoRoute), // It was there when it was chosen, in the same plan.
-        },
+        }
     }
 }
 
 /// There is none: the upstream's last answer, or Fender's own.
-pub(super) fn spent(proxy: &Proxy, exchange: Exchange<'_>, spent: Spent) -> Response<Body> {
-    let told = Told { reason: Some(spent.reason()), ..AS_IT_CAME };
+pub(super) fn spent(proxy: &Proxy, exchange: Box<Exchange>, spent: Spent) -> Response<Body> {
+    let reason = spent.reason();
+    spent_as(proxy, exchange, spent, reason)
+}
+
+/// The same, for a `reason` that says more.
+pub(super) fn spent_as(
+    proxy: &Proxy,
+    exchange: Box<Exchange>,
+    spent: Spent,
+    reason: Reason,
+) -> Response<Body> {
+    let told = Told { reason: Some(reason), ..AS_IT_CAME };
     match spent.kept {
         Some(Kept::Live(answered)) => relay(proxy, exchange, *answered, told),
         Some(Kept::Held(held)) => {
@@ -67,12 +82,15 @@ pub(super) fn spent(proxy: &Proxy, exchange: Exchange<'_>, spent: Spent) -> Resp
             downward(&mut parts.headers, parts.status, parts.version);
             whole(exchange, parts.status, parts.headers, body, told)
         }
-        None => failed(exchange, &spent.failure),
+        None => {
+            let status = status_of(&spent.failure);
+            failed_as(exchange, &spent.failure, reason, status)
+        }
     }
 }
 
 /// An upstream's response, as it comes.
-fn relay(proxy: &Proxy, mut exchange: Exchange<'_>, answered: Answered, told: Told<'_>) -> Response<Body> {
+fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: Told<'_>) -> Response<Body> {
     let Answered { reply, holding } = answered;
     let (mut parts, incoming) = reply.response.into_parts();
     downward(&mut parts.headers, parts.status, parts.version);
@@ -106,8 +124,8 @@ fn relay(proxy: &Proxy, mut exchange: Exchange<'_>, answered: Answered, told: To
 }
 
 /// An answer that is there whole.
-fn whole(
-    mut exchange: Exchange<'_>,
+pub(super) fn whole(
+    mut exchange: Box<Exchange>,
     status: StatusCode,
     mut headers: HeaderMap,
     body: Bytes,
@@ -119,7 +137,7 @@ fn whole(
 }
 
 /// Fender's own fields.
-fn sign(headers: &mut HeaderMap, exchange: &Exchange<'_>, told: Told<'_>) {
+fn sign(headers: &mut HeaderMap, exchange: &Exchange, told: Told<'_>) {
     headers.insert(REQUEST_ID, exchange.id.header().clone());
     headers.insert(ATTEMPTS, attempts(exchange.attempts));
     if let Some(reason) = told.reason {
@@ -143,24 +161,45 @@ fn attempts(count: u32) -> HeaderValue {
 }
 
 /// Fender's own answer to a request that was routed.
-pub(super) fn failed(mut exchange: Exchange<'_>, failure: &Failure) -> Response<Body> {
-    let mut answer = refused(&exchange.id, failure, Some(exchange.plan.upstream_name()));
+pub(super) fn failed(exchange: Box<Exchange>, failure: &Failure) -> Response<Body> {
+    let (reason, status) = (failure.reason(), status_of(failure));
+    failed_as(exchange, failure, reason, status)
+}
+
+/// The same, under another reason and status.
+pub(super) fn failed_as(
+    mut exchange: Box<Exchange>,
+    failure: &Failure,
+    reason: Reason,
+    status: StatusCode,
+) -> Response<Body> {
+    let mut answer = problem(&exchange.id, failure, Some(exchange.plan.upstream_name()), reason, status);
     answer.headers_mut().insert(ATTEMPTS, attempts(exchange.attempts));
-    let reason = failure.reason();
-    exchange.finish.answered(answer.status().as_u16(), Source::Fender, Some(reason), exchange.decided);
+    exchange.finish.answered(status.as_u16(), Source::Fender, Some(reason), exchange.decided);
     let (parts, body) = answer.into_parts();
     Response::from_parts(parts, body.finishing(exchange.finish))
 }
 
 /// Fender's own answer.
 pub(super) fn refused(id: &RequestId, failure: &Failure, upstream: Option<&str>) -> Response<Body> {
+    problem(id, failure, upstream, failure.reason(), status_of(failure))
+}
+
+/// The status of Fender's own answer to a failure.
+pub(super) fn status_of(failure: &Failure) -> StatusCode {
     let reason = failure.reason();
     // 499: nobody hears it; the metrics show it.
-    let status = reason
-        .status()
-        .or((reason == Reason::Cancelled).then_some(499))
-        .and_then(|status| StatusCode::from_u16(status).ok())
-        .unwrap_or(StatusCode::BAD_GATEWAY);
+    let status = reason.status().or((reason == Reason::Cancelled).then_some(499));
+    status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::BAD_GATEWAY)
+}
+
+fn problem(
+    id: &RequestId,
+    failure: &Failure,
+    upstream: Option<&str>,
+    reason: Reason,
+    status: StatusCode,
+) -> Response<Body> {
     let problem = Problem {
         kind: format!("urn:fender:problem:{reason}"),
         title: reason.title(),
@@ -170,8 +209,7 @@ pub(super) fn refused(id: &RequestId, failure: &Failure, upstream: Option<&str>)
         reason: reason.as_str(),
     };
     let text = serde_json::to_vec(&problem).unwrap_or_default();
-    let mut answer = Response::new(Body::own(Bytes::from(text)));
-    *answer.status_mut() = status;
+    let mut answer = response(status, HeaderMap::new(), Body::own(Bytes::from(text)));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(REQUEST_ID, id.header().clone());

@@ -1,5 +1,6 @@
 //! Last good answers, kept to be given again when the upstream fails: each to the same request of the same caller alone.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ const ANSWERS_MAX: usize = 1024;
 /// The largest body that is kept.
 const BODY_MAX: u64 = 1024 * 1024;
 
+/// Of `buffer_memory` answers hold one part in so many: bodies that wait for another attempt, or to be stored, need the rest.
+const SHARE: u64 = 4;
+
 /// What an answer costs beside its body.
 const ANSWER_COST: u64 = 1024;
 
@@ -28,6 +32,8 @@ const ANSWER_COST: u64 = 1024;
 pub struct Stale {
     answers: Mutex<Keyed<Kept>>,
     memory: Arc<Memory>,
+    /// What the answers hold: never more than their share.
+    held: AtomicU64,
 }
 
 /// One answer as it came.
@@ -38,7 +44,7 @@ struct Kept {
     at: Instant,
     /// The request's fields that the answer varies by, as they were.
     varies: Vec<(HeaderName, Option<HeaderValue>)>,
-    _lease: Lease,
+    lease: Lease,
 }
 
 /// An answer given again.
@@ -52,11 +58,11 @@ impl Stale {
     /// Nothing is kept yet.
     #[must_use]
     pub fn new(memory: Arc<Memory>) -> Arc<Self> {
-        Arc::new(Self { answers: Mutex::new(Keyed::new(ANSWERS_MAX)), memory })
+        Arc::new(Self { answers: Mutex::new(Keyed::new(ANSWERS_MAX)), memory, held: AtomicU64::new(0) })
     }
 
     /// The last good answer to this request, if it is no older than `age_max`.
-    pub(super) fn find(&self, exchange: &Exchange<'_>, age_max: Duration, now: Instant) -> Option<Again> {
+    pub(super) fn find(&self, exchange: &Exchange, age_max: Duration, now: Instant) -> Option<Again> {
         if exchange.method != Method::GET || exchange.headers.contains_key(RANGE) {
             return None;
         }
@@ -77,7 +83,7 @@ impl Stale {
     /// What copies the answer on its way down, if it may be kept.
     pub(super) fn copy(
         self: &Arc<Self>,
-        exchange: &Exchange<'_>,
+        exchange: &Exchange,
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Option<Copying> {
@@ -113,7 +119,30 @@ impl Stale {
 
     /// Memory is short: what has been of no use for longest goes.
     fn give_way(&self) {
-        self.answers().evict();
+        self.let_go(&mut self.answers());
+    }
+
+    /// Keeps an answer, and lets older ones go until all of them fit into their share.
+    fn take(&self, key: u64, kept: Kept) {
+        let mut answers = self.answers();
+        self.held.fetch_add(kept.lease.bytes(), Ordering::Relaxed);
+        // The answer before is let go, and so is one that gives way to the number.
+        if let Some(before) = answers.remove(key) {
+            self.held.fetch_sub(before.lease.bytes(), Ordering::Relaxed);
+        }
+        if answers.len() >= ANSWERS_MAX {
+            self.let_go(&mut answers);
+        }
+        answers.put(key, kept);
+        while self.held.load(Ordering::Relaxed) > self.memory.limit() / SHARE && self.let_go(&mut answers) {}
+    }
+
+    fn let_go(&self, answers: &mut Keyed<Kept>) -> bool {
+        let gone = answers.evict();
+        if let Some(kept) = &gone {
+            self.held.fetch_sub(kept.lease.bytes(), Ordering::Relaxed);
+        }
+        gone.is_some()
     }
 
     fn answers(&self) -> MutexGuard<'_, Keyed<Kept>> {
@@ -129,7 +158,7 @@ fn forbidden(headers: &HeaderMap) -> bool {
     })
 }
 
-fn key(exchange: &Exchange<'_>) -> u64 {
+fn key(exchange: &Exchange) -> u64 {
     let usual = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE]
         .map(|name| exchange.headers.get(name).map(HeaderValue::as_bytes));
     let route = exchange.finish.route();
@@ -167,13 +196,8 @@ impl Copying {
     /// The answer is whole.
     pub fn keep(self, now: Instant) {
         let Some(lease) = self.lease else { return };
-        let kept = Kept {
-            headers: self.headers,
-            body: self.body.freeze(),
-            at: now,
-            varies: self.varies,
-            _lease: lease,
-        };
-        self.stale.answers().put(self.key, kept);
+        let kept =
+            Kept { headers: self.headers, body: self.body.freeze(), at: now, varies: self.varies, lease };
+        self.stale.take(self.key, kept);
     }
 }

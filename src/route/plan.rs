@@ -110,6 +110,15 @@ impl Plan {
         &self.limits
     }
 
+    /// Bodies up to this size are kept while a request is under way: for another attempt, or for a letter.
+    #[must_use]
+    pub fn retained_body_max(&self) -> u64 {
+        let settings = self.settings();
+        let letter =
+            if settings.dead_letter.mode == config::Mode::Off { 0 } else { settings.dead_letter.max_body };
+        settings.retry.max_body.max(letter)
+    }
+
     /// Whether a request has to be told apart from others to be judged: by a key, or by a limit of its own.
     #[must_use]
     pub fn keyed(&self) -> bool {
@@ -192,6 +201,20 @@ impl Plan {
     #[must_use]
     pub const fn propagate(&self) -> Option<&HeaderName> {
         self.propagate.as_ref()
+    }
+
+    /// The key under which the API acts once, if the request bears one: its field and its value.
+    #[must_use]
+    pub fn idempotency_key(&self, headers: &HeaderMap) -> Option<(&HeaderName, String)> {
+        let name = self.idempotency_header.as_ref().filter(|name| !self.remove.contains(name))?;
+        Some((name, headers.get(name)?.to_str().ok()?.to_owned()))
+    }
+
+    /// The field of such a key, where the config says that the API honours it: one may be made for a letter then.
+    #[must_use]
+    pub fn honoured_key(&self) -> Option<&HeaderName> {
+        let named = matches!(self.settings().idempotency_header, config::IdempotencyHeader::Named(_));
+        self.idempotency_header.as_ref().filter(|_| named)
     }
 
     /// Whether a request may be sent twice without harm, and why.

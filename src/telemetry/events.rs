@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+pub use super::letter_events::{LetterCaptured, LetterDelivered, LetterParked, LetterRefused, StoreOpened};
 use super::metrics::Metrics;
 use crate::policy::breaker::Transition;
 

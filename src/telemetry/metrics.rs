@@ -10,6 +10,7 @@ use prometheus::{
 
 pub use super::policies::{BreakerMetrics, PolicyMetrics};
 
+use super::letters::{LetterMetrics, LetterVectors, LiveStore};
 use super::maker::Maker;
 use super::policies::PolicyVectors;
 use super::prune::Named;
@@ -59,6 +60,7 @@ pub struct Metrics {
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     policies: PolicyVectors,
+    letters: LetterVectors,
 }
 
 /// What is measured by looking, at the moment of a scrape.
@@ -70,6 +72,8 @@ pub struct Live {
     pub upstreams: Vec<LiveUpstream>,
     /// 0 normal … 4 critical.
     pub degradation: u8,
+    /// `None`: no upstream's writes are kept.
+    pub store: Option<LiveStore>,
     /// Whose series are shown.
     pub named: Named,
 }
@@ -158,6 +162,7 @@ impl Metrics {
                 "When the config in force was read",
             )?)?,
             policies: PolicyVectors::new(&made)?,
+            letters: LetterVectors::new(&made)?,
             registry: registry.clone(),
         };
         made.gauges("fender_build_info", "Always 1", &["version"])?
@@ -179,6 +184,7 @@ impl Metrics {
             unretained: self.unretained.with_label_values(&[name]),
             in_flight: self.in_flight.with_label_values(&[name]),
             policies: self.policies.upstream(name),
+            letters: self.letters.upstream(name),
         }
     }
 
@@ -205,6 +211,12 @@ impl Metrics {
         metrics
     }
 
+    /// Takes the time of each durable commit of the store.
+    pub fn commit_seconds(&self) -> impl Fn(Duration) + Send + Sync + 'static {
+        let histogram = self.letters.commit_seconds();
+        move |took| histogram.observe(took.as_secs_f64())
+    }
+
     /// A reload took place, or was refused.
     pub fn reloaded(&self, succeeded: bool) {
         self.reload_success.set(i64::from(succeeded));
@@ -227,6 +239,9 @@ impl Metrics {
             state("active").set(as_gauge(upstream.open.saturating_sub(upstream.idle)));
         }
         self.policies.look(live);
+        if let Some(store) = &live.store {
+            self.letters.look(store);
+        }
         let mut text = Vec::with_capacity(16 * 1024);
         let mut families = self.registry.gather();
         live.named.prune(&mut families);
@@ -254,6 +269,8 @@ pub struct UpstreamMetrics {
     pub in_flight: IntGauge,
     /// What the policies decided.
     pub policies: PolicyMetrics,
+    /// What was kept, and sent again later.
+    pub letters: LetterMetrics,
 }
 
 impl UpstreamMetrics {

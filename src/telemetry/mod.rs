@@ -5,6 +5,8 @@
 
 pub mod access;
 pub mod events;
+mod letter_events;
+pub mod letters;
 pub mod logging;
 mod maker;
 pub mod metrics;

@@ -37,13 +37,13 @@ impl Degradation {
         Level::ALL.into_iter().find(|level| level.number() == number).unwrap_or(Level::Normal)
     }
 
-    /// Looks at all upstreams: worse at once, better after a while of health.
-    pub fn review(&self, upstreams: &[Arc<Upstream>], now: Instant) {
+    /// Looks at all upstreams, and at whether the store takes letters: worse at once, better after a while of health.
+    pub fn review(&self, upstreams: &[Arc<Upstream>], store_unhealthy: bool, now: Instant) {
         let members: Vec<_> = upstreams
             .iter()
             .map(|upstream| (upstream.settings().criticality, upstream.policies().sick()))
             .collect();
-        let computed = degradation::level(&members, false);
+        let computed = degradation::level(&members, store_unhealthy);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(changed) = held.see(computed, now) {
             self.level.store(held.level().number(), Ordering::Relaxed);

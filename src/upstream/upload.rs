@@ -172,6 +172,13 @@ impl Upload {
         self.state().fault
     }
 
+    /// The least size of it that the client has announced, what has come included.
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        let state = self.state();
+        state.received.saturating_add(state.source.size_hint().lower())
+    }
+
     /// Bytes received from the client so far.
     #[must_use]
     pub fn received(&self) -> u64 {
@@ -233,7 +240,8 @@ impl State {
         };
         self.pause.over();
         match &polled {
-            Ok(Some(_)) => {}
+            // Its end may be known with its last piece: whoever hangs up behind that has sent it whole.
+            Ok(Some(_)) => self.ended = self.source.is_end_stream(),
             Ok(None) => self.ended = true,
             Err(fault) => self.fault = Some(*fault),
         }

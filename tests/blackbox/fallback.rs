@@ -15,12 +15,13 @@ fn two(first: &Upstream, lines: &str, second: &Upstream, more: &str) -> Fender {
 fn another_upstream_answers_under_its_own_name_path_and_credentials() {
     let (first, second) = (Upstream::in_turn(&["503 Busy"]), Upstream::ok("from the other"));
     let lines = format!(
-        "{ONCE}\nheaders.set = {{ x-first = \"mine\" }}\n[[upstream.api.fallback]]\non = [\"exhausted\"]\nupstream = \"other\"\n\
+        "{ONCE}\nheaders.set = {{ x-first = \"mine\" }}\ndead_letter.redact = [\"x-session\"]\n[[upstream.api.fallback]]\non = [\"exhausted\"]\nupstream = \"other\"\n\
          path = \"/v2/{{rest}}\"\njson = {{ \"/model\" = \"small\", \"/n\" = 2 }}"
     );
     let fender =
         two(&first, &lines, &second, "idempotent = \"yes\"\nheaders.set = { x-api-key = \"theirs\" }");
-    let credentials = "authorization: Bearer clients\r\ncookie: a=b\r\nx-keep: yes\r\nidempotency-key: k\r\n";
+    let credentials = "authorization: Bearer clients\r\ncookie: a=b\r\nx-keep: yes\r\nidempotency-key: k\r\n\
+                       x-session: secret\r\nx-first: clients\r\n";
     let answer = fender.post("/chat?q=1", credentials, br#"{"model":"big","deep":1.50}"#);
     assert_eq!((answer.status(), answer.text().as_str()), (200, "from the other"));
     assert_eq!(
@@ -33,6 +34,7 @@ fn another_upstream_answers_under_its_own_name_path_and_credentials() {
     assert_eq!(received.field("authorization"), None);
     assert_eq!(received.field("cookie"), None);
     assert_eq!(received.field("x-first"), None);
+    assert_eq!(received.field("x-session"), None, "what is redacted is a credential too");
     assert_eq!(received.field("x-api-key").as_deref(), Some("theirs"));
     assert_eq!(received.field("x-keep").as_deref(), Some("yes"));
     assert_eq!(fender.metric("fender_fallback_total", &[("upstream", "api"), ("kind", "upstream")]), 1.0);
@@ -185,6 +187,8 @@ fn the_last_good_answer_serves_the_same_caller_alone_and_shows_its_age() {
     for (path, fields) in [("/x?2", "x-tone: low\r\n"), ("/x?1", "x-tone: high\r\n"), ("/kept-nowhere", "")] {
         assert_eq!(ask(path, fields).status(), 500, "{path} {fields}");
     }
+    let tenant = ask("/x?1", "x-tone: low\r\nx-tenant: another\r\n");
+    assert_eq!(tenant.status(), 500, "any field may tell callers apart");
     let other = fender.client().request("GET", "/x?1", "authorization: Bearer b\r\nx-tone: low\r\n", b"");
     assert_eq!(other.status(), 500, "another caller's answer is another's");
     assert_eq!(

@@ -11,6 +11,7 @@ mod health;
 mod http2;
 mod http2_bounds;
 mod http2_upstream;
+mod letters;
 mod limits;
 mod memory;
 mod pool;

@@ -101,10 +101,25 @@ fn what_ships_is_neither_wrong_nor_odd() {
     for preset in ["internal", "ai", "messaging"] {
         for profile in ["production", "development", "testing"] {
             let text = format!(
-                "profile = \"{profile}\"\n[upstream.a]\nurl = \"http://a\"\nroute = \"/\"\npreset = \"{preset}\"\n"
+                "profile = \"{profile}\"\n[upstream.a]\nurl = \"http://a\"\nroute = \"/\"\npreset = \"{preset}\"\n\
+                 headers.set = {{ authorization = \"Bearer own\" }}\n"
             );
             let loaded = load_text_ahead("fender.toml", &text).expect("in order");
             assert!(loaded.warnings.is_empty(), "{preset}, {profile}: {:?}", loaded.warnings);
         }
     }
+}
+
+/// A letter's credential is never stored: somebody has to supply it again.
+#[test]
+fn kept_letters_without_a_credential_of_fenders_own_are_warned_of() {
+    let text = |set: &str| {
+        format!("[upstream.a]\nurl = 'http://a'\nroute = '/'\ndead_letter.mode = 'outbox'\n{set}")
+    };
+    let warned = |text: &str| {
+        let warnings = load_text("fender.toml", text).expect("in order").warnings;
+        warnings.iter().any(|warning| warning.to_string().contains("credential"))
+    };
+    assert!(warned(&text("")));
+    assert!(!warned(&text("headers.set = { authorization = 'Bearer own' }")));
 }

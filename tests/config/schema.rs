@@ -144,9 +144,14 @@ fn defaults_patterns_and_words_are_said() {
 #[test]
 fn what_is_not_built_yet_is_marked() {
     let schema = schema();
-    for path in
-        ["dead_letter", "upstream.*.dead_letter", "notify", "trace", "upstream.*.stream", "route.*.stream"]
-    {
+    for path in [
+        "dead_letter.encryption_key",
+        "dead_letter.old_encryption_keys",
+        "notify",
+        "trace",
+        "upstream.*.stream",
+        "route.*.stream",
+    ] {
         let part = at(&schema, path);
         assert_eq!(part["x-fender-not-built"], true, "{path}");
         assert!(
@@ -155,6 +160,7 @@ fn what_is_not_built_yet_is_marked() {
         );
     }
     assert_eq!(at(&schema, "upstream.*.dialect")["enum"], serde_json::json!(["auto", "generic"]));
+    assert_eq!(at(&schema, "upstream.*.dead_letter.credentials")["enum"], serde_json::json!(["drop"]));
     assert_eq!(at(&schema, "upstream.*.breaker")["x-fender-not-built"], Value::Null);
 }
 

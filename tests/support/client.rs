@@ -45,6 +45,14 @@ impl Client {
         Self::over(socket.into())
     }
 
+    /// None if nobody listens.
+    pub(crate) fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self::over(stream))
+    }
+
     /// A second hand on the connection, to send while this one reads.
     pub(crate) fn sender(&self) -> TcpStream {
         self.wire.stream().try_clone().unwrap()

@@ -12,11 +12,21 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// `fender-reason`: Fender answered itself.
     pub(super) reason: Option<String>,
-    /// `fender-fallback`: somebody else answered.
-    pub(super) fallback: bool,
+    /// Who took care of it where the upstream did not.
+    pub(super) instead: Instead,
     /// `fender-attempts`.
     pub(super) attempts: u64,
     pub(super) took: Duration,
+}
+
+/// Who took care of a request instead of its upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Instead {
+    Nothing,
+    /// `fender-fallback`: somebody else answered.
+    FellBack,
+    /// `fender-letter`: it is kept, and delivered later.
+    Kept,
 }
 
 /// All answers so far.
@@ -32,6 +42,7 @@ struct Upstream {
     fine: u64,
     failed_upstream: u64,
     fell_back: u64,
+    kept: u64,
     by_fender: BTreeMap<String, u64>,
     latencies: Vec<Duration>,
 }
@@ -47,7 +58,8 @@ impl Figures {
         upstream.requests += 1;
         upstream.attempts += answer.attempts;
         match &answer.reason {
-            Some(_) if answer.fallback => upstream.fell_back += 1,
+            Some(_) if answer.instead == Instead::FellBack => upstream.fell_back += 1,
+            Some(_) if answer.instead == Instead::Kept => upstream.kept += 1,
             Some(reason) => *upstream.by_fender.entry(reason.clone()).or_default() += 1,
             None if answer.status < 500 => upstream.fine += 1,
             None => upstream.failed_upstream += 1,
@@ -64,11 +76,12 @@ impl Figures {
         let upstreams = self.locked();
         let total = |count: fn(&Upstream) -> u64| upstreams.iter().map(count).sum::<u64>();
         format!(
-            "\r\x1b[K{:>4} s   {} requests   {} fine   {} by fallback   {} failed",
+            "\r\x1b[K{:>4} s   {} requests   {} fine   {} by fallback   {} kept   {} failed",
             passed.as_secs(),
             total(|upstream| upstream.requests),
             total(|upstream| upstream.fine),
             total(|upstream| upstream.fell_back),
+            total(|upstream| upstream.kept),
             total(|upstream| upstream.failed_upstream + upstream.answered_by_fender()),
         )
     }
@@ -76,13 +89,14 @@ impl Figures {
     /// The table at the end.
     pub(super) fn summary(&self, passed: Duration) -> String {
         let mut text = format!(
-            "after {:.1} s\n\n{:<10} {:>9} {:>9} {:>7} {:>9} {:>9} {:>8} {:>8}   {}\n",
+            "after {:.1} s\n\n{:<10} {:>9} {:>9} {:>7} {:>9} {:>7} {:>7} {:>8} {:>8}   {}\n",
             passed.as_secs_f64(),
             "upstream",
             "requests",
             "attempts",
             "fine",
             "fallback",
+            "kept",
             "failed",
             "p50 ms",
             "p99 ms",
@@ -93,12 +107,13 @@ impl Figures {
             let reasons: Vec<String> =
                 upstream.by_fender.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
             text.push_str(&format!(
-                "{:<10} {:>9} {:>9} {:>7} {:>9} {:>9} {:>8.1} {:>8.1}   {}\n",
+                "{:<10} {:>9} {:>9} {:>7} {:>9} {:>7} {:>7} {:>8.1} {:>8.1}   {}\n",
                 upstream.name,
                 upstream.requests,
                 upstream.attempts,
                 upstream.fine,
                 upstream.fell_back,
+                upstream.kept,
                 upstream.failed_upstream + upstream.answered_by_fender(),
                 upstream.quantile(0.50),
                 upstream.quantile(0.99),

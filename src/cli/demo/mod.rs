@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,9 @@ pub(super) struct Args {
     duration: Option<Duration>,
 }
 
+/// Towards its end nothing is asked and nothing is down any more, so that what was kept can be delivered.
+const CALM: Duration = Duration::from_secs(3);
+
 /// How often the live line is drawn.
 const REDRAW: Duration = Duration::from_millis(500);
 
@@ -50,8 +54,10 @@ fn show(args: &Args, log: &Log) -> Result<String, String> {
     // Failures are what it shows: the log would only repeat the summary, unless someone asks for it.
     let level = if log.log_level == super::DEFAULT_LEVEL { "error" } else { &log.log_level };
     let logging = Arc::new(Logging::start(log.log_format.unwrap_or(Format::Text), level)?);
-    let upstreams = Upstreams::start().map_err(|error| error.to_string())?;
-    let text = upstreams.config();
+    let calm = Arc::new(AtomicBool::new(false));
+    let upstreams = Upstreams::start(&calm).map_err(|error| error.to_string())?;
+    let folder = Folder::new()?;
+    let text = upstreams.config(&folder.0.join("letters.db"));
     let loaded = config::load_text("demo.toml", &text).map_err(|problems| problems.to_string())?;
     let nowhere = PathBuf::from("demo.toml");
     let app = App::new(loaded, nowhere, Watcher::new([]), logging).map_err(|error| error.to_string())?;
@@ -60,10 +66,10 @@ fn show(args: &Args, log: &Log) -> Result<String, String> {
     let figures = Arc::new(Figures::new(upstreams.names()));
     introduce(server, admin, &text)?;
     let begun = clock::now();
-    traffic::start(server, &figures, &app.drain()).map_err(|error| error.to_string())?;
+    traffic::start(server, &figures, &app.drain(), &calm).map_err(|error| error.to_string())?;
     let watching = {
         let (drain, figures, length) = (app.drain(), Arc::clone(&figures), args.duration);
-        thread::spawn(move || watch(&drain, &figures, begun, length))
+        thread::spawn(move || watch(&drain, &figures, begun, length, &calm))
     };
     let metrics = app.metrics();
     app.run().map_err(|error| error.to_string())?;
@@ -73,11 +79,30 @@ fn show(args: &Args, log: &Log) -> Result<String, String> {
     Ok(format!("{seen}\n{}", policies::summary(&upstreams.names(), &metrics)))
 }
 
+/// Where the letters of the show are; gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("fender-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            say_error(&format!("{} could not be removed: {error}\n", self.0.display()));
+        }
+    }
+}
+
 fn introduce(server: SocketAddr, admin: SocketAddr, text: &str) -> Result<(), String> {
     let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
     let words = format!(
         "\nFender stands between a busy application and three flaky APIs, all of them in this process.\n\
-         The first one is down for two seconds out of every six.\n\n\
+         Two of them are down for two seconds out of every six; failed messages are kept and sent again.\n\n\
          {indented}\n\
          try       curl -i http://{server}/ai/hello\n\
          \x20         curl -iN http://{server}/ai/stream\n\
@@ -90,11 +115,14 @@ fn introduce(server: SocketAddr, admin: SocketAddr, text: &str) -> Result<(), St
 
 /// Draws the live line, and ends the show when its time is up.
 #[expect(clippy::disallowed_methods, reason = "a thread of its own that has nothing else to do")]
-fn watch(drain: &Drain, figures: &Figures, begun: Instant, length: Option<Duration>) {
+fn watch(drain: &Drain, figures: &Figures, begun: Instant, length: Option<Duration>, calm: &AtomicBool) {
     let live = stdout().is_terminal();
     while drain.phase() == Phase::Serving {
         let passed = clock::now().saturating_duration_since(begun);
         let left = length.map(|length| length.saturating_sub(passed));
+        if left.zip(length).is_some_and(|(left, length)| left <= CALM.min(length / 5)) {
+            calm.store(true, Ordering::Relaxed);
+        }
         if left == Some(Duration::ZERO) {
             drain.advance(Phase::Draining);
             break;

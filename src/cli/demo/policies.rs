@@ -25,6 +25,13 @@ pub(super) fn summary(upstreams: &[&str], metrics: &Metrics) -> String {
             total("fender_fallback_total", &[]),
         ));
     }
+    let letters = |name: &str, labels: &[(&str, &str)]| metrics.total(name, labels);
+    text.push_str(&format!(
+        "\nletters: {} kept, {} delivered later, by {} replays\n",
+        letters("fender_dead_letters_captured_total", &[]),
+        letters("fender_dead_letter_replays_total", &[("outcome", "success")]),
+        letters("fender_dead_letter_replays_total", &[]),
+    ));
     text.push_str(
         "\nsaved: requests that a retry turned into a success. held back: retries that the budget did not grant.\n\
          opened, closed: the breaker. refused: requests that the open breaker spared the upstream.\n",

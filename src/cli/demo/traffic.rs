@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::figures::{Answer, Figures};
+use super::figures::{Answer, Figures, Instead};
 use crate::clock;
 use crate::drain::{Drain, Phase};
 
@@ -31,15 +32,20 @@ const ASKED: [(usize, &str, &str); 4] = [
     (2, "GET", "/search/all"),
 ];
 
-/// Starts the clients on a thread of their own; they end when the proxy drains.
-pub(super) fn start(server: SocketAddr, figures: &Arc<Figures>, drain: &Drain) -> io::Result<()> {
+/// Starts the clients on a thread of their own; they end when the proxy drains, or at `calm`.
+pub(super) fn start(
+    server: SocketAddr,
+    figures: &Arc<Figures>,
+    drain: &Drain,
+    calm: &Arc<AtomicBool>,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (figures, drain) = (Arc::clone(figures), drain.clone());
+    let (figures, drain, calm) = (Arc::clone(figures), drain.clone(), Arc::clone(calm));
     thread::Builder::new().name("demo-traffic".to_owned()).spawn(move || {
         runtime.block_on(async {
             let mut clients = tokio::task::JoinSet::new();
             for _ in 0..CLIENTS {
-                clients.spawn(ask(server, Arc::clone(&figures), drain.clone()));
+                clients.spawn(ask(server, Arc::clone(&figures), drain.clone(), Arc::clone(&calm)));
             }
             while clients.join_next().await.is_some() {}
         });
@@ -47,15 +53,15 @@ pub(super) fn start(server: SocketAddr, figures: &Arc<Figures>, drain: &Drain) -
     Ok(())
 }
 
-async fn ask(server: SocketAddr, figures: Arc<Figures>, drain: Drain) {
+async fn ask(server: SocketAddr, figures: Arc<Figures>, drain: Drain, calm: Arc<AtomicBool>) {
     let mut connection = None;
-    while drain.phase() == Phase::Serving {
+    while drain.phase() == Phase::Serving && !calm.load(Ordering::Relaxed) {
         let (upstream, method, path) = ASKED.get(fastrand::usize(..ASKED.len())).copied().unwrap_or(ASKED[0]);
         let asked = clock::now();
         match once(&mut connection, server, method, path).await {
-            Ok((status, reason, fallback, attempts)) => {
+            Ok((status, reason, instead, attempts)) => {
                 let took = clock::now().saturating_duration_since(asked);
-                figures.add(upstream, &Answer { status, reason, fallback, attempts, took });
+                figures.add(upstream, &Answer { status, reason, instead, attempts, took });
             }
             // The proxy is not there yet, or not any more.
             Err(_) => connection = None,
@@ -65,7 +71,7 @@ async fn ask(server: SocketAddr, figures: Arc<Figures>, drain: Drain) {
 }
 
 type Connection = Option<SendRequest<Full<Bytes>>>;
-type Heard = (u16, Option<String>, bool, u64);
+type Heard = (u16, Option<String>, Instead, u64);
 
 async fn once(
     connection: &mut Connection,
@@ -88,9 +94,13 @@ async fn once(
     let status = response.status().as_u16();
     let field = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let reason = field("fender-reason").map(str::to_owned);
-    let fallback = field("fender-fallback").is_some();
+    let instead = match status {
+        202 if field("fender-letter").is_some() => Instead::Kept,
+        _ if field("fender-fallback").is_some() => Instead::FellBack,
+        _ => Instead::Nothing,
+    };
     let attempts = field("fender-attempts").and_then(|text| text.parse().ok()).unwrap_or(0);
     response.into_body().collect().await?;
     *connection = Some(sender);
-    Ok((status, reason, fallback, attempts))
+    Ok((status, reason, instead, attempts))
 }

@@ -3,7 +3,10 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,7 +48,7 @@ const FIRST_OUTAGE: Duration = Duration::from_secs(1);
 
 const AI: Flaws = Flaws { unavailable: 20, closes: 30, resets: 4, hangs: 3, pace: (20, 120), outages: true };
 const MESSAGES: Flaws =
-    Flaws { unavailable: 10, closes: 60, resets: 6, hangs: 0, pace: (5, 25), outages: false };
+    Flaws { unavailable: 10, closes: 60, resets: 6, hangs: 0, pace: (5, 25), outages: true };
 const SEARCH: Flaws = Flaws { unavailable: 0, closes: 10, resets: 0, hangs: 0, pace: (1, 5), outages: false };
 
 /// The running upstreams.
@@ -58,14 +61,20 @@ pub(super) struct Upstreams {
 }
 
 impl Upstreams {
-    pub(super) fn start() -> io::Result<Self> {
+    /// `calm`: from then on nothing is down any more.
+    pub(super) fn start(calm: &Arc<AtomicBool>) -> io::Result<Self> {
         let (ai, messages, search) = (bind()?, bind()?, bind()?);
         let nobody = bind()?.local_addr()?;
         let addresses = (ai.local_addr()?, messages.local_addr()?, search.local_addr()?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let calm = Arc::clone(calm);
         thread::Builder::new().name("demo-upstreams".to_owned()).spawn(move || {
             runtime.block_on(async {
-                tokio::join!(listen(ai, AI), listen(messages, MESSAGES), listen(search, SEARCH));
+                tokio::join!(
+                    listen(ai, AI, &calm),
+                    listen(messages, MESSAGES, &calm),
+                    listen(search, SEARCH, &calm)
+                );
             });
         })?;
         Ok(Self { ai: addresses.0, messages: addresses.1, search: addresses.2, nobody })
@@ -76,18 +85,21 @@ impl Upstreams {
     }
 
     /// A config that fronts them; a newcomer reads it on the screen.
-    pub(super) fn config(&self) -> String {
+    pub(super) fn config(&self, store: &Path) -> String {
         let Self { ai, messages, search, nobody } = self;
         format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\ndrain_quiet = \"0s\"\ndrain_timeout = \"2s\"\n\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\n\
+             [dead_letter]\npath = {store:?}\n\n\
              [upstream.ai]                        # slow, sometimes 503, sometimes silent, now and then down\n\
              url = \"http://{ai}\"\nroute = \"/ai\"\ntimeout = {{ attempt = \"1s\", total = \"2s\" }}\n\
              breaker = {{ open_for = \"500ms\", max_open_for = \"1s\" }}\n\n\
              [[upstream.ai.fallback]]\non = [\"breaker_open\"]\n\
              response = {{ status = 200, body = \"a canned answer\" }}\n\n\
-             [upstream.messages]                  # closes idle connections, resets some\n\
-             url = \"http://{messages}\"\nroute = \"/messages\"\n\n\
+             [upstream.messages]                  # closes idle connections, resets some, now and then down\n\
+             url = \"http://{messages}\"\nroute = \"/messages\"\n\
+             idempotent = \"yes\"\nbreaker = {{ open_for = \"500ms\", max_open_for = \"1s\" }}\n\
+             dead_letter = {{ mode = \"on_failure\", replay = {{ concurrency = 16, per_second = 500.0 }} }}\n\n\
              [upstream.search]                    # two replicas, one of them down\n\
              urls = [\"http://{search}\", \"http://{nobody}\"]\nroute = \"/search\"\n"
         )
@@ -106,18 +118,21 @@ fn down(passed: Duration) -> bool {
     (FIRST_OUTAGE.as_millis()..(FIRST_OUTAGE + OUTAGE).as_millis()).contains(&phase)
 }
 
-async fn listen(listener: StdListener, flaws: Flaws) {
+async fn listen(listener: StdListener, flaws: Flaws, calm: &Arc<AtomicBool>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let begun = clock::now();
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, flaws, begun));
+        tokio::spawn(serve(stream, flaws, begun, Arc::clone(calm)));
     }
 }
 
 /// A connection ends when the service asks for it: by closing behind an answer, or by a reset in its stead.
-async fn serve(stream: TcpStream, flaws: Flaws, begun: Instant) {
+async fn serve(stream: TcpStream, flaws: Flaws, begun: Instant, calm: Arc<AtomicBool>) {
     let reset = SockRef::from(&stream).try_clone().ok();
-    let service = service_fn(move |request| answer(request, flaws, begun));
+    let service = service_fn(move |request| {
+        let outages = flaws.outages && !calm.load(Ordering::Relaxed);
+        answer(request, Flaws { outages, ..flaws }, begun)
+    });
     let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     if served.is_err()
         && let Some(socket) = reset

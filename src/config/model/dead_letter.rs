@@ -101,6 +101,14 @@ pub enum Respond {
     Error,
 }
 
+impl LetterRule {
+    /// Whether any write is kept.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.mode != Mode::Off
+    }
+}
+
 /// What becomes of the credentials of a captured write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -138,3 +138,12 @@ impl Profile {
         self == Self::Development
     }
 }
+
+impl Config {
+    /// Whether the store is needed: some write of some upstream is kept.
+    #[must_use]
+    pub fn keeps_letters(&self) -> bool {
+        self.upstream.values().any(|upstream| upstream.dead_letter.keeps())
+            || self.route.iter().any(|route| route.plan.dead_letter.keeps())
+    }
+}

@@ -1,7 +1,8 @@
 //! `[dead_letter]` and the upstreams that use it.
 
 use super::Check;
-use crate::config::model::{Config, Credentials, LetterRule, Mode, Secret};
+use super::fallback::own_header;
+use crate::config::model::{Config, Credentials, LetterRule, Mode, Secret, Upstream};
 use crate::config::tree::{Step, steps};
 
 pub(super) fn check(config: &Config, check: &mut Check<'_>) {
@@ -12,9 +13,24 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     for (number, key) in store.old_encryption_keys.iter().enumerate() {
         key_of(key, &steps!["dead_letter", "old_encryption_keys", number], check);
     }
+    if store.max_bytes < STORE_MIN {
+        check.wrong(
+            &steps!["dead_letter", "max_bytes"],
+            "must be at least 1MiB",
+            "the database, its log and its reserve have to fit in",
+        );
+    }
     let mut kept = false;
     for (name, upstream) in &config.upstream {
         kept |= upstream.dead_letter.mode != Mode::Off;
+        if upstream.dead_letter.keeps() && !supplied(upstream) {
+            check.warn(
+                &steps!["upstream", name, "dead_letter"],
+                "keeps letters, but nothing supplies a credential when they are sent again: a write that bears one is parked",
+                "set it in headers.set; a request without credentials is not concerned",
+            );
+        }
+        accepted(&upstream.dead_letter, &steps!["upstream", name, "dead_letter"], check);
         sealed(config, &upstream.dead_letter, &steps!["upstream", name, "dead_letter", "credentials"], check);
     }
     for (number, route) in config.route.iter().enumerate() {
@@ -33,6 +49,25 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
             "is not absolute: the store moves with the working folder",
             "write an absolute path on a volume that lasts",
         );
+    }
+}
+
+/// Whether Fender adds a credential of its own.
+fn supplied(upstream: &Upstream) -> bool {
+    let credential = |name: &String| {
+        ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"]
+            .contains(&name.to_ascii_lowercase().as_str())
+    };
+    upstream.headers.set.keys().any(credential)
+}
+
+/// Below this the store itself leaves no room for letters.
+const STORE_MIN: u64 = 1 << 20;
+
+fn accepted(rule: &LetterRule, at: &[Step], check: &mut Check<'_>) {
+    for (name, value) in &rule.accepted.headers {
+        let key = [at, &steps!["accepted", "headers", name.as_str()]].concat();
+        own_header(name, value, &key, check);
     }
 }
 

@@ -54,6 +54,10 @@ fn each(
                 }
             }
             FallbackAction::Response(answer) => {
+                for (name, value) in &answer.headers {
+                    let key = below(&below(&below(&here, "response"), "headers"), name);
+                    own_header(name, value.expose(), &key, check);
+                }
                 let Some(file) = &answer.body_file else { continue };
                 check.files.push(file.clone());
                 if let Err(why) = read_bounded(file, BODY_MAX) {
@@ -78,6 +82,23 @@ fn stale_without_get(route: &Route, at: &[Step], check: &mut Check<'_>) {
         if !takes_get && matches!(fallback.action, FallbackAction::Stale(_)) && check.is_users(at) {
             check.warn(&here, "is never used: it is for GET, which this route does not take", "");
         }
+    }
+}
+
+/// A field of an answer of Fender's own: its framing and its own fields are not the config's to set.
+pub(super) fn own_header(name: &str, value: &str, key: &[Step], check: &mut Check<'_>) {
+    let lower = name.to_ascii_lowercase();
+    let framing =
+        ["content-length", "transfer-encoding", "connection", "trailer", "upgrade"].contains(&lower.as_str());
+    if framing || lower.starts_with("fender-") {
+        check.wrong(key, "is Fender's own to say", "take this field out");
+    }
+    if http::HeaderValue::try_from(value).is_err() {
+        check.wrong(
+            key,
+            "has a value that no header field can have",
+            "line breaks and control characters cannot be sent",
+        );
     }
 }
 

@@ -4,7 +4,7 @@
 //! than [`LONGEST`], and a moment in the past is a wait of zero.
 
 mod forms;
-mod rfc3339;
+pub mod rfc3339;
 
 use std::time::Duration;
 

@@ -6,7 +6,8 @@ use super::forms::{is_digits, nanoseconds};
 
 /// The time since 1970 of `2026-01-02T03:04:05.678Z` or `2026-01-02T03:04:05+01:00`; zero before 1970. A leap second is the
 /// first one of the next minute.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
     let (year, month, day) = three(date, '-', [4, 2, 2])?;
     let zone_at = time.find(['Z', 'z', '+', '-'])?;

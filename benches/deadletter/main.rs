@@ -1,0 +1,228 @@
+//! The store beside what a disk can do at all: letters captured durably a second, and as many appends of the same bytes to a
+//! bare file, each with its `fdatasync`, interleaved in one run. Then what a great backlog costs.
+//!
+//! `--check` fails beyond the limits; `--rounds N` measures longer.
+#![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot measure stops at once")]
+#![expect(clippy::print_stdout, reason = "its table is what it is for")]
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use fender::config::model::{DeadLetter, Sync};
+use fender::deadletter::{Begin, Captured, Draft, Filter, Store};
+use fender::policy::outcome::Outcome;
+use fender::policy::reason::Reason;
+use fender::policy::verdict::Verdict;
+
+const BODY: usize = 4 << 10;
+const SLICE: Duration = Duration::from_millis(300);
+const ROUNDS: usize = 7;
+const BACKLOG: u64 = 100_000;
+
+/// One client may get so few captures for each bare append; 64 clients share commits, and must get more.
+const ALONE_MIN: f64 = 0.25;
+const SHARED_MIN: f64 = 1.0;
+const OPEN_MAX: Duration = Duration::from_millis(300);
+const PAGE_MAX: Duration = Duration::from_millis(20);
+const RESIDENT_MAX_MIB: f64 = 8.0;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let rounds = words.iter().skip_while(|word| *word != "--rounds").nth(1);
+    let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    if let [role, path] = words.as_slice()
+        && role == "backlog"
+    {
+        return backlog(Path::new(path));
+    }
+
+    let mut missed = Vec::new();
+    println!("{rounds} rounds of {SLICE:?}, bodies of {BODY} bytes; latency in us\n");
+    println!("{:>8} {:<8} {:>10} {:>8} {:>8} {:>7}", "clients", "", "a second", "p50", "p99", "ratio");
+    for clients in [1, 8, 64] {
+        let ratio = captures(folder.path(), clients, rounds);
+        let least = if clients == 64 { SHARED_MIN } else { ALONE_MIN };
+        if ratio < least {
+            missed.push(format!("{clients} clients: {ratio:.2} of a bare file, at least {least}"));
+        }
+    }
+
+    let path = folder.path().join("backlog.db");
+    fill(&path);
+    // In a process of its own, whose memory is the store's.
+    let own = std::env::current_exe().unwrap();
+    let status = std::process::Command::new(own).arg("backlog").arg(&path).status().unwrap();
+    if !status.success() {
+        missed.push("a backlog".to_owned());
+    }
+    for miss in &missed {
+        println!("beyond the limit: {miss}");
+    }
+    if words.iter().any(|word| word == "--check") && !missed.is_empty() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Prints both rows; gives captures for each bare append.
+fn captures(folder: &Path, clients: usize, rounds: usize) -> f64 {
+    let path = folder.join(format!("letters-{clients}.db"));
+    let (store, _) = Store::open(&settings(&path)).unwrap();
+    let mut bare = File::create(folder.join(format!("bare-{clients}"))).unwrap();
+    let runtime = runtime();
+    let (mut kept, mut appended) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        appended.extend(append(&mut bare));
+        kept.extend(runtime.block_on(capture_all(&store, clients)));
+    }
+    runtime.block_on(store.close());
+    let time = SLICE.as_secs_f64() * count(rounds);
+    let (kept_rate, bare_rate) = (count(kept.len()) / time, count(appended.len()) / time);
+    let ratio = kept_rate / bare_rate;
+    let row = |name: &str, rate: f64, times: &mut Vec<Duration>, ratio: f64| {
+        times.sort_unstable();
+        let at = |share: usize| times.get(times.len() * share / 100).map_or(0, Duration::as_micros);
+        println!("{clients:>8} {name:<8} {rate:>10.0} {:>8} {:>8} {ratio:>7.2}", at(50), at(99));
+    };
+    row("bare", bare_rate, &mut appended, 1.0);
+    row("store", kept_rate, &mut kept, ratio);
+    ratio
+}
+
+fn append(file: &mut File) -> Vec<Duration> {
+    let (end, body, mut times) = (Instant::now() + SLICE, vec![b'x'; BODY], Vec::new());
+    while Instant::now() < end {
+        let start = Instant::now();
+        file.write_all(&body).unwrap();
+        file.sync_data().unwrap();
+        times.push(start.elapsed());
+    }
+    times
+}
+
+async fn capture_all(store: &Store, clients: usize) -> Vec<Duration> {
+    let end = Instant::now() + SLICE;
+    let client = |store: Store| async move {
+        let mut times = Vec::new();
+        while Instant::now() < end {
+            let start = Instant::now();
+            let captured = store.capture(draft(0)).await;
+            assert!(matches!(captured, Ok(Captured::New(_))), "{captured:?}");
+            times.push(start.elapsed());
+        }
+        times
+    };
+    let all: tokio::task::JoinSet<_> = (0..clients).map(|_| client(store.clone())).collect();
+    all.join_all().await.into_iter().flatten().collect()
+}
+
+fn fill(path: &Path) {
+    let (store, _) = Store::open(&DeadLetter { sync: Sync::Normal, ..settings(path) }).unwrap();
+    let runtime = runtime();
+    runtime.block_on(async {
+        for chunk in 0..BACKLOG / 1000 {
+            let one = |number| {
+                let store = store.clone();
+                async move { store.capture(draft(chunk * 1000 + number)).await.map(|_| ()) }
+            };
+            let all: tokio::task::JoinSet<_> = (0..1000).map(one).collect();
+            all.join_all().await.into_iter().for_each(|captured| captured.unwrap());
+        }
+        store.close().await;
+    });
+}
+
+/// Opens a great backlog, asks about it, and tells the times and the memory.
+fn backlog(path: &Path) -> ExitCode {
+    let runtime = runtime();
+    let before = resident_mib();
+    let start = Instant::now();
+    let (store, _) = Store::open(&settings(path)).unwrap();
+    let opened = start.elapsed();
+    let mut slowest = Duration::ZERO;
+    let mut page = |what: &str, filter: Filter| {
+        let start = Instant::now();
+        let page = runtime.block_on(store.list(filter, 50, None)).unwrap();
+        let took = start.elapsed();
+        slowest = slowest.max(took);
+        println!("  {what}: {took:.1?} ({} letters)", page.letters.len());
+    };
+    println!("\n{BACKLOG} letters of {BODY} bytes");
+    page("first page", Filter::default());
+    page("of one reason", Filter { reason: Some(Reason::Tls), ..Filter::default() });
+    page("of a reason that none has", Filter { reason: Some(Reason::Quota), ..Filter::default() });
+    page("of one key", Filter { key: Some("8".to_owned()), ..Filter::default() });
+    let start = Instant::now();
+    let due = runtime.block_on(store.due("api", true, u64::MAX, 100)).unwrap().len();
+    println!("  due: {:.1?} ({due} letters)", start.elapsed());
+    let grown = resident_mib() - before;
+    println!("  opened in {opened:.1?}, {grown:.1} MiB resident for it all");
+    runtime.block_on(store.close());
+    if opened <= OPEN_MAX && slowest <= PAGE_MAX && grown <= RESIDENT_MAX_MIB {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn settings(path: &Path) -> DeadLetter {
+    DeadLetter {
+        path: path.to_owned(),
+        max_bytes: 8 << 30,
+        sync: Sync::Full,
+        encryption_key: None,
+        old_encryption_keys: Vec::new(),
+        retain_delivered: Duration::from_secs(86_400),
+        retain_parked: None,
+    }
+}
+
+fn draft(number: u64) -> Draft {
+    Draft {
+        upstream: "api".to_owned(),
+        route: "/api".to_owned(),
+        method: "POST".to_owned(),
+        path: "/v1/messages".to_owned(),
+        headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
+        body: vec![b'x'; BODY].into(),
+        verdict: Verdict::NeverSent,
+        reason: Some(if number % 1000 == 7 { Reason::Tls } else { Reason::Connect }),
+        begin: Begin::Pending { next_attempt_at_ms: 1 },
+        order_key: number.is_multiple_of(2).then(|| (number % 1000).to_string()),
+        idempotency_key: None,
+        key_header: None,
+        repeatable: false,
+        priority: 0,
+        expires_at_ms: u64::MAX,
+        attempts: vec![fender::deadletter::Attempt {
+            at_ms: 1,
+            outcome: Outcome::Transient,
+            status: None,
+            error: Some("connection refused".to_owned()),
+            duration_ms: 1,
+            answer: None,
+        }],
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of a bench is far below 2^52")]
+fn count(number: usize) -> f64 {
+    number as f64
+}
+
+/// Anonymous memory of this process.
+fn resident_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux tells it");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("a number") / 1024.0
+}

@@ -1,0 +1,25 @@
+//! Letters kept: writes that could not be delivered, on disk until they are.
+//!
+//! It promises that a letter for which a [`Receipt`] was given is there after a crash (and, under `sync = "full"`, after a
+//! power cut), whole or told as damaged; that a letter leaves only by delivery, an operator's word or a retention that the
+//! config set; that letters of one key are due one at a time and in order; that memory does not follow the backlog.
+//!
+//! It never sends anything, knows no HTTP, and never takes down the proxying of what needs no store.
+
+mod codec;
+mod id;
+mod letter;
+mod line;
+mod query;
+mod store;
+
+pub use id::{LetterId, NoLetterId};
+pub use letter::{
+    ANSWER_MAX, Attempt, Because, Begin, Content, Draft, Due, ERROR_MAX, Letter, Settled, State, TRAIL_MAX,
+};
+pub use line::Told;
+pub use query::{
+    Act, BulkResult, Captured, Cursor, Exported, Failure, Figures, Filter, Gone, Imported, OpenError, Opened,
+    Page, Receipt, Report, Retained, Stats, StoreError,
+};
+pub use store::Store;

@@ -1,0 +1,166 @@
+//! The files of a store: where they lie, who holds them, how much they take.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::deadletter::query::OpenError;
+
+/// The files that belong to one database.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) db: PathBuf,
+    pub(super) wal: PathBuf,
+    pub(super) shm: PathBuf,
+    pub(super) reserve: PathBuf,
+    lock: PathBuf,
+}
+
+impl Place {
+    pub(super) fn new(db: &Path) -> Self {
+        let beside = |suffix: &str| {
+            let mut name = OsString::from(db);
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        Self {
+            db: db.to_owned(),
+            wal: beside("-wal"),
+            shm: beside("-shm"),
+            reserve: beside(".reserve"),
+            lock: beside(".lock"),
+        }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        match self.db.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        }
+    }
+
+    pub(super) fn failed(&self, cause: impl std::fmt::Display) -> OpenError {
+        OpenError::Failed { path: self.db.clone(), cause: cause.to_string() }
+    }
+
+    /// Takes the place for this process; held until the lock is dropped, or the process ends, however it ends.
+    pub(super) fn lock(&self) -> Result<Lock, OpenError> {
+        let mut file = options().truncate(false).open(&self.lock).map_err(|error| self.failed(error))?;
+        match file.try_lock() {
+            Ok(()) => {
+                let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+                written.map_err(|error| self.failed(error)).or_else(|error| match full(self.folder()) {
+                    // Who holds the lock is a courtesy, which a full disk may refuse.
+                    true => Ok(()),
+                    false => Err(error),
+                })?;
+                Ok(Lock { _file: file })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                Err(OpenError::InUse { path: self.db.clone(), pid })
+            }
+            Err(TryLockError::Error(error)) => Err(self.failed(error)),
+        }
+    }
+
+    /// Makes an empty file for SQLite that only its owner may read, if there is none; true if it did.
+    ///
+    /// Only before the first connection: closing a file of the database lets go of the locks that SQLite holds on it.
+    pub(super) fn create(&self) -> io::Result<bool> {
+        match options().create_new(true).open(&self.db) {
+            Ok(file) => {
+                file.sync_all()?;
+                self.sync_folder()?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the file begins as a database does, or is empty. Only before the first connection.
+    pub(super) fn looks_like_a_database(&self) -> io::Result<bool> {
+        let mut head = Vec::new();
+        File::open(&self.db)?.take(16).read_to_end(&mut head)?;
+        Ok(head.is_empty() || head == *b"SQLite format 3\0")
+    }
+
+    /// Moves the database and its WAL away; says where it is now. Only without a connection.
+    pub(super) fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
+        let name = |number: u64| {
+            let mut name = OsString::from(&self.db);
+            name.push(format!(".damaged-{}", now_ms / 1000 + number));
+            PathBuf::from(name)
+        };
+        let to = (0..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
+        let aside = Self::new(&to);
+        // The WAL goes first: without its database it is nothing, while the database without it would be an older one.
+        for (from, to) in [(&self.wal, &aside.wal), (&self.shm, &aside.shm)] {
+            match fs::rename(from, to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(&self.db, &to)?;
+        self.sync_folder()?;
+        Ok(to)
+    }
+
+    /// New names last only once their folder is on disk.
+    pub(super) fn sync_folder(&self) -> io::Result<()> {
+        File::open(self.folder())?.sync_all()
+    }
+
+    /// Whether a store has been here before: its reserve or its WAL lies beside the file.
+    pub(super) fn was_a_store(&self) -> bool {
+        self.reserve.exists() || self.wal.exists()
+    }
+
+    /// Bytes of database, WAL with its index, and reserve.
+    pub(super) fn sizes(&self) -> Sizes {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.size());
+        Sizes { db: size(&self.db), wal: size(&self.wal), shm: size(&self.shm), reserve: size(&self.reserve) }
+    }
+}
+
+/// How much each file takes, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sizes {
+    pub(super) db: u64,
+    pub(super) wal: u64,
+    pub(super) shm: u64,
+    pub(super) reserve: u64,
+}
+
+impl Sizes {
+    pub(super) const fn sum(self) -> u64 {
+        self.db + self.wal + self.shm + self.reserve
+    }
+}
+
+/// The store is this process's while it lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    options
+}
+
+/// Bytes that this process may still write below `folder`.
+pub(super) fn free(folder: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(folder)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Whether next to nothing can be written below `folder`.
+pub(super) fn full(folder: &Path) -> bool {
+    free(folder).is_ok_and(|bytes| bytes < 64 * 1024)
+}

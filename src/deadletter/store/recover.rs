@@ -1,0 +1,298 @@
+//! Opening: after a quiet end, after a crash, after an error, and where the file is beyond repair.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, params};
+
+use super::file::Place;
+use super::job::Unsure;
+use super::rows::{self, COLUMNS};
+use super::schema::{self, Schema, VERSION};
+use super::space::{self, Limits};
+use super::trouble::{Reach, Trouble};
+use super::turns::{self, To};
+use crate::clock;
+use crate::config::model::Sync;
+use crate::deadletter::codec;
+use crate::deadletter::id::LetterId;
+use crate::deadletter::letter::{Because, Letter, State};
+use crate::deadletter::query::{OpenError, Opened, StoreError};
+
+/// How a store's file is opened.
+#[derive(Debug, Clone)]
+pub(super) struct Opener {
+    pub(super) place: Place,
+    pub(super) sync: Sync,
+    pub(super) limits: Limits,
+}
+
+/// A file up to this size is checked whole at each start; a larger one by `verify`, after an error, or when a read finds
+/// damage: a start must not wait for a backlog.
+const CHECKED_AT_START: u64 = 16 << 20;
+
+impl Opener {
+    /// Opens the file at the start of the process, and judges what a crash left behind. A damaged file is set aside.
+    pub(super) fn start(&self) -> Result<(Connection, Opened), OpenError> {
+        if !self.place.folder().is_dir() {
+            let folder = self.place.folder().display();
+            return Err(self.place.failed(format!("its folder {folder} does not exist")));
+        }
+        let mut opened = Opened { created: self.create()?, ..Opened::default() };
+        let known = self.place.looks_like_a_database().map_err(|error| self.place.failed(error))?;
+        if !known && !self.place.was_a_store() {
+            // A damaged store has its reserve beside it. This is somebody else's file: it is left as it is.
+            return Err(self
+                .place
+                .failed("it is no database, and nothing says that it ever was; name another file"));
+        }
+        let conn = if known { self.file(&mut opened) } else { self.afresh(&mut opened) };
+        let conn = conn?;
+        judge(&conn, &mut opened).map_err(|trouble| self.place.failed(trouble))?;
+        Ok((conn, opened))
+    }
+
+    /// Opens the file again after an error: checks all of it if it is `suspect`, undoes what a batch of unknown end may have left, and leaves
+    /// nothing in the WAL that depends on what may not have reached the disk.
+    pub(super) fn again(
+        &self,
+        suspect: bool,
+        unsure: &mut Unsure,
+        opened: &mut Opened,
+    ) -> Result<Connection, Trouble> {
+        if space::starving(&self.place) {
+            space::release(&self.place)?;
+        }
+        let conn = match self.connect().and_then(|(conn, schema)| {
+            if suspect {
+                check(&conn)?;
+            }
+            Ok((conn, schema))
+        }) {
+            Ok((conn, Schema::Ready { .. })) => conn,
+            Ok((_, other)) => return Err(Trouble::from(format!("the file was replaced: {other:?}"))),
+            Err(trouble) if trouble.is_damage() => {
+                self.place.create()?;
+                self.afresh(opened).map_err(|error| Trouble::from(error.to_string()))?
+            }
+            Err(trouble) => return Err(trouble),
+        };
+        conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::RESTART)?;
+        undo(&conn, unsure)?;
+        *unsure = Unsure::default();
+        Ok(conn)
+    }
+
+    fn create(&self) -> Result<bool, OpenError> {
+        let created = self.place.create().or_else(|error| {
+            // On a full disk the reserve may be all that is left.
+            space::release(&self.place)?;
+            self.place.create().map_err(|_| error)
+        });
+        created.map_err(|error| self.place.failed(error))
+    }
+
+    fn file(&self, opened: &mut Opened) -> Result<Connection, OpenError> {
+        let mut attempt = self.checked();
+        if attempt.as_ref().is_err_and(|trouble| trouble.reach() != Reach::One && !trouble.is_damage())
+            && space::starving(&self.place)
+        {
+            space::release(&self.place).map_err(|error| self.place.failed(error))?;
+            attempt = self.checked();
+        }
+        match attempt {
+            Ok((conn, Schema::Ready { from })) => {
+                opened.migrated_from = (from != VERSION && from != 0).then_some(from);
+                Ok(conn)
+            }
+            Ok((_, Schema::Newer(found))) => {
+                Err(OpenError::Newer { path: self.place.db.clone(), found, known: VERSION })
+            }
+            Ok((_, Schema::Foreign)) => {
+                Err(self.place.failed("it is a database of another program; name another file"))
+            }
+            Err(trouble) if trouble.is_damage() => self.afresh(opened),
+            Err(trouble) => Err(self.place.failed(trouble)),
+        }
+    }
+
+    fn checked(&self) -> Result<(Connection, Schema), Trouble> {
+        let (conn, schema) = self.connect()?;
+        let sizes = self.place.sizes();
+        if matches!(schema, Schema::Ready { .. }) && sizes.db + sizes.wal <= CHECKED_AT_START {
+            check(&conn)?;
+        }
+        Ok((conn, schema))
+    }
+
+    fn connect(&self) -> Result<(Connection, Schema), Trouble> {
+        let conn = schema::writer(&self.place.db, self.sync, self.limits.wal)?;
+        let schema = schema::migrate(&conn)?;
+        conn.pragma_update(None, "max_page_count", self.limits.max_pages())?;
+        Ok((conn, schema))
+    }
+
+    /// Sets the file aside, begins a fresh one, and takes over what can be read of the old one.
+    fn afresh(&self, opened: &mut Opened) -> Result<Connection, OpenError> {
+        let aside = self.place.set_aside(clock::unix_ms()).map_err(|error| self.place.failed(error))?;
+        self.place.create().map_err(|error| self.place.failed(error))?;
+        let (conn, _) = self.connect().map_err(|trouble| self.place.failed(trouble))?;
+        // What cannot be read stays where it was set aside; the store works without it.
+        opened.salvaged = salvage(&aside, &conn).unwrap_or_default();
+        opened.set_aside = Some(aside);
+        Ok(conn)
+    }
+}
+
+/// What SQLite says of the whole file: damage, or nothing.
+fn check(conn: &Connection) -> Result<(), Trouble> {
+    match problems(conn, 1)?.into_iter().next() {
+        None => Ok(()),
+        Some(problem) => Err(Trouble::damage(problem)),
+    }
+}
+
+/// At most `most` things that SQLite finds wrong with the file.
+pub(super) fn problems(conn: &Connection, most: u32) -> Result<Vec<String>, Trouble> {
+    let mut statement = conn.prepare(&format!("PRAGMA quick_check({most})"))?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
+
+/// Letters that a crash left in `sending` (contract 5.6).
+fn judge(conn: &Connection, opened: &mut Opened) -> Result<(), Trouble> {
+    let mut statement = conn.prepare("SELECT id FROM letters WHERE state = 'sending' ORDER BY id")?;
+    let left: Vec<LetterId> = statement.query_map([], |row| rows::id(row, 0))?.collect::<Result<_, _>>()?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let now_ms = clock::unix_ms();
+    let transaction = conn.unchecked_transaction()?;
+    for id in left {
+        let (n, letter) = rows::find(conn, id)?;
+        let to = judged(&letter, now_ms);
+        turns::put(conn, n, &letter, to, letter.attempts_made, now_ms)?;
+        match to {
+            To::Pending { .. } => opened.resumed.push(id),
+            _ => opened.parked.push(id),
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Where a letter goes of which nobody knows how its sending ended.
+pub(super) fn judged(letter: &Letter, now_ms: u64) -> To {
+    if letter.repeatable {
+        To::Pending { next_attempt_at_ms: now_ms }
+    } else {
+        To::Parked(Because::Ambiguous)
+    }
+}
+
+fn undo(conn: &Connection, unsure: &Unsure) -> Result<(), Trouble> {
+    let now_ms = clock::unix_ms();
+    let transaction = conn.unchecked_transaction()?;
+    let found = |id: &LetterId| match rows::find(conn, *id) {
+        Ok(found) => Ok(Some(found)),
+        Err(Trouble::Said(StoreError::NotFound(_))) => Ok(None),
+        Err(trouble) => Err(trouble),
+    };
+    for id in &unsure.made {
+        if let Some((n, letter)) = found(id)? {
+            rows::remove(conn, n)?;
+            if let Some(key) = &letter.order_key {
+                turns::reorder(conn, &letter.upstream, key)?;
+            }
+        }
+    }
+    for id in &unsure.begun {
+        if let Some((n, letter)) = found(id)?
+            && letter.state == State::Sending
+        {
+            let to = To::Pending { next_attempt_at_ms: now_ms };
+            turns::put(conn, n, &letter, to, letter.attempts_made, now_ms)?;
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Copies every letter that can be read from the file that was set aside; says how many. One whose content is damaged comes
+/// without it, parked.
+fn salvage(aside: &Path, conn: &Connection) -> Result<u64, Trouble> {
+    let old = schema::reader(&PathBuf::from(aside))?;
+    let (mut saved, mut last, mut gap) = (0, 0_i64, 0_u32);
+    let mut transaction = conn.unchecked_transaction()?;
+    while gap < GAP_MAX {
+        match next_letter(&old, last) {
+            Ok(None) => break,
+            Ok(Some((n, letter, body_sum))) => {
+                (last, gap) = (n, 0);
+                if take_over(&old, conn, n, letter, &body_sum).is_ok() {
+                    saved += 1;
+                }
+                if saved % BETWEEN_COMMITS == 0 {
+                    transaction.commit()?;
+                    transaction = conn.unchecked_transaction()?;
+                }
+            }
+            Err(_) => (last, gap) = (last + 1, gap + 1),
+        }
+    }
+    transaction.commit()?;
+    Ok(saved)
+}
+
+/// So many numbers in a row without a readable letter end a salvage.
+const GAP_MAX: u32 = 10_000;
+const BETWEEN_COMMITS: u64 = 500;
+
+fn next_letter(old: &Connection, after: i64) -> Result<Option<(i64, Letter, Vec<u8>)>, Trouble> {
+    let mut statement = old.prepare_cached(&format!(
+        "SELECT {COLUMNS}, l.body_sha256 FROM letters AS l NOT INDEXED WHERE l.n > ?1 ORDER BY l.n LIMIT 1"
+    ))?;
+    let mut found = statement.query(params![after])?;
+    let Some(row) = found.next()? else { return Ok(None) };
+    let (n, letter) = rows::letter(row)?;
+    Ok(Some((n, letter, row.get("body_sha256")?)))
+}
+
+fn take_over(
+    old: &Connection,
+    conn: &Connection,
+    n: i64,
+    mut letter: Letter,
+    body_sum: &[u8],
+) -> Result<(), Trouble> {
+    let sum = body_sum.try_into().map_err(|_| Trouble::from("no checksum".to_owned()))?;
+    letter.attempts = rows::trail(old, n).unwrap_or_default();
+    let content = rows::content(old, n, &letter).ok();
+    if content.is_none() && matches!(letter.state, State::Pending | State::Sending) {
+        (letter.state, letter.parked_because) = (State::Parked, Some(Because::Damaged));
+        (letter.next_attempt_at_ms, letter.heartbeat_at_ms) = (None, None);
+    }
+    place(
+        conn,
+        &letter,
+        &sum,
+        content.as_ref().map(|content| (codec::encode(&content.headers), &content.body[..])),
+    )
+}
+
+/// Puts a whole letter into the file, in its place in its key's order.
+pub(super) fn place(
+    conn: &Connection,
+    letter: &Letter,
+    body_sum: &codec::Sum,
+    content: Option<(Vec<u8>, &[u8])>,
+) -> Result<(), Trouble> {
+    let behind = letter.state == State::Pending && letter.order_key.is_some();
+    let n = rows::insert(conn, letter, body_sum, behind)?;
+    if let Some((headers, body)) = content {
+        rows::put_content(conn, n, letter, &headers, (body, body_sum))?;
+    }
+    match &letter.order_key {
+        Some(key) => turns::reorder(conn, &letter.upstream, key),
+        None => Ok(()),
+    }
+}

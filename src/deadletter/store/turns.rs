@@ -1,0 +1,208 @@
+//! Whose turn it is: replays begin, give signs of life and end; letters of one key go one at a time, in order.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::job::Work;
+use super::rows::{self, int, uint};
+use super::trouble::Trouble;
+use crate::deadletter::id::LetterId;
+use crate::deadletter::letter::{Attempt, Because, Due, Letter, Settled, State};
+use crate::deadletter::query::StoreError;
+
+/// Where a letter goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum To {
+    Pending { next_attempt_at_ms: u64 },
+    Sending,
+    Delivered,
+    Parked(Because),
+    Discarded,
+}
+
+impl To {
+    const fn state(self) -> State {
+        match self {
+            Self::Pending { .. } => State::Pending,
+            Self::Sending => State::Sending,
+            Self::Delivered => State::Delivered,
+            Self::Parked(_) => State::Parked,
+            Self::Discarded => State::Discarded,
+        }
+    }
+}
+
+impl From<Settled> for To {
+    fn from(settled: Settled) -> Self {
+        match settled {
+            Settled::Delivered => Self::Delivered,
+            Settled::Again { next_attempt_at_ms } => Self::Pending { next_attempt_at_ms },
+            Settled::Parked(because) => Self::Parked(because),
+        }
+    }
+}
+
+/// Changes where a letter stands, `attempts_made` included, and gives its key's turn to who has it now.
+pub(super) fn put(
+    conn: &Connection,
+    n: i64,
+    letter: &Letter,
+    to: To,
+    attempts_made: u32,
+    now_ms: u64,
+) -> Result<(), Trouble> {
+    let next = if let To::Pending { next_attempt_at_ms } = to { Some(int(next_attempt_at_ms)) } else { None };
+    let because = if let To::Parked(because) = to { Some(because.as_str()) } else { None };
+    let heartbeat = matches!(to, To::Sending).then(|| int(now_ms));
+    // It stands behind until its key has been looked at.
+    let behind = next.is_some() && letter.order_key.is_some();
+    conn.prepare_cached(
+        "UPDATE letters SET state = ?2, next_attempt_at = ?3, parked_because = ?4, heartbeat_at = ?5, behind = ?6, \
+         attempts_made = ?7, updated_at = ?8, version = version + 1 WHERE n = ?1",
+    )?
+    .execute(params![n, to.state().as_str(), next, because, heartbeat, behind, attempts_made, int(now_ms)])?;
+    match &letter.order_key {
+        Some(key) => reorder(conn, &letter.upstream, key),
+        None => Ok(()),
+    }
+}
+
+/// Of the pending letters of a key the first is not behind, unless one is being sent; all others are.
+pub(super) fn reorder(conn: &Connection, upstream: &str, key: &str) -> Result<(), Trouble> {
+    let first = |behind: bool| -> Result<Option<(i64, String)>, Trouble> {
+        let mut statement = conn.prepare_cached(
+            "SELECT n, id FROM letters INDEXED BY keyed WHERE order_key = ?1 AND upstream = ?2 AND state = 'pending' \
+             AND behind = ?3 AND order_key IS NOT NULL ORDER BY id LIMIT 1",
+        )?;
+        let found = statement.query_row(params![key, upstream, behind], |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(found.optional()?)
+    };
+    let set = |n: i64, behind: bool| -> Result<(), Trouble> {
+        conn.prepare_cached("UPDATE letters SET behind = ?2 WHERE n = ?1")?.execute(params![n, behind])?;
+        Ok(())
+    };
+    let (head, next) = (first(false)?, first(true)?);
+    match (head, next) {
+        (Some((n, _)), _) if standing(conn, upstream, key, State::Sending)? => set(n, true),
+        (Some((head, head_id)), Some((next, next_id))) if next_id < head_id => {
+            set(head, true)?;
+            set(next, false)
+        }
+        (None, Some((n, _))) if !standing(conn, upstream, key, State::Sending)? => set(n, false),
+        _ => Ok(()),
+    }
+}
+
+fn standing(conn: &Connection, upstream: &str, key: &str, state: State) -> Result<bool, Trouble> {
+    let mut statement = conn.prepare_cached(
+        "SELECT 1 FROM letters INDEXED BY keyed WHERE order_key = ?1 AND upstream = ?2 AND state = ?3 \
+         AND order_key IS NOT NULL LIMIT 1",
+    )?;
+    Ok(statement.exists(params![key, upstream, state.as_str()])?)
+}
+
+/// Whether a letter of this key is pending or sending; with `hold` a parked one counts too.
+pub(super) fn waiting(conn: &Connection, upstream: &str, key: &str, hold: bool) -> Result<bool, Trouble> {
+    Ok(standing(conn, upstream, key, State::Pending)?
+        || standing(conn, upstream, key, State::Sending)?
+        || (hold && standing(conn, upstream, key, State::Parked)?))
+}
+
+/// Who may be replayed now.
+pub(super) fn due(
+    conn: &Connection,
+    upstream: &str,
+    hold: bool,
+    now_ms: u64,
+    limit: u32,
+) -> Result<Vec<Due>, Trouble> {
+    let now = int(now_ms);
+    let found: i64 = conn
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM letters INDEXED BY times WHERE upstream = ?1 AND state = 'pending' \
+             AND behind = 0 AND next_attempt_at <= ?2 LIMIT 257)",
+        )?
+        .query_row(params![upstream, now], |row| row.get(0))?;
+    // Few are sorted; among many the first in order are soon found.
+    let index = match found {
+        0 => return Ok(Vec::new()),
+        1..=256 => "times",
+        _ => "turns",
+    };
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT id, order_key, attempts_made FROM letters AS l INDEXED BY {index} WHERE upstream = ?1 \
+         AND state = 'pending' AND behind = 0 AND next_attempt_at <= ?2 AND (NOT ?3 OR order_key IS NULL OR NOT EXISTS \
+         (SELECT 1 FROM letters AS p INDEXED BY keyed WHERE p.order_key = l.order_key AND p.upstream = l.upstream \
+         AND p.state = 'parked' AND p.behind = 0 AND p.id < l.id AND p.order_key IS NOT NULL)) \
+         ORDER BY priority DESC, id LIMIT ?4"
+    ))?;
+    let due = statement.query_map(params![upstream, now, hold, limit], |row| {
+        Ok(Due { id: rows::id(row, 0)?, order_key: row.get(1)?, attempts_made: row.get(2)? })
+    })?;
+    Ok(due.collect::<Result<_, _>>()?)
+}
+
+/// When the next one comes due.
+pub(super) fn next_due(conn: &Connection, upstream: &str) -> Result<Option<u64>, Trouble> {
+    let mut statement = conn.prepare_cached(
+        "SELECT next_attempt_at FROM letters INDEXED BY times WHERE upstream = ?1 AND state = 'pending' AND behind = 0 \
+         ORDER BY next_attempt_at LIMIT 1",
+    )?;
+    Ok(statement.query_row([upstream], |row| row.get(0)).optional()?.map(uint))
+}
+
+/// Pending -> sending; `None` if it is not pending, or not its turn.
+pub(super) fn begin(work: &mut Work<'_>, id: LetterId, now_ms: u64) -> Result<Option<Letter>, Trouble> {
+    let (n, letter) = rows::find(work.conn, id)?;
+    let mut statement = work.conn.prepare_cached("SELECT behind FROM letters WHERE n = ?1")?;
+    let behind: bool = statement.query_row([n], |row| row.get(0))?;
+    if letter.state != State::Pending || behind {
+        return Ok(None);
+    }
+    put(work.conn, n, &letter, To::Sending, letter.attempts_made, now_ms)?;
+    work.unsure.begun.push(id);
+    rows::load(work.conn, id).map(Some)
+}
+
+/// The end of a replay.
+pub(super) fn settle(
+    work: &Work<'_>,
+    id: LetterId,
+    attempt: &Attempt,
+    settled: Settled,
+) -> Result<Letter, Trouble> {
+    let (n, letter) = sending(work.conn, id)?;
+    if work.room.tight() {
+        // A trail must never be what keeps a letter from being delivered: it tells the last attempts, in few words.
+        rows::shorten(work.conn, n)?;
+        rows::lengthen(work.conn, n, &[Attempt { error: None, answer: None, ..attempt.clone() }])?;
+    } else {
+        rows::lengthen(work.conn, n, std::slice::from_ref(attempt))?;
+    }
+    put(work.conn, n, &letter, settled.into(), letter.attempts_made.saturating_add(1), work.now_ms)?;
+    rows::load(work.conn, id)
+}
+
+/// Sending -> elsewhere, without an attempt.
+pub(super) fn withdraw(work: &Work<'_>, id: LetterId, to: To) -> Result<(), Trouble> {
+    let (n, letter) = sending(work.conn, id)?;
+    put(work.conn, n, &letter, to, letter.attempts_made, work.now_ms)
+}
+
+/// A sign of life; of who is not being sent nothing is noted.
+pub(super) fn heartbeat(work: &Work<'_>, ids: &[LetterId], now_ms: u64) -> Result<(), Trouble> {
+    let mut statement = work
+        .conn
+        .prepare_cached("UPDATE letters SET heartbeat_at = ?2 WHERE id = ?1 AND state = 'sending'")?;
+    for id in ids {
+        statement.execute(params![id.to_string(), int(now_ms)])?;
+    }
+    Ok(())
+}
+
+fn sending(conn: &Connection, id: LetterId) -> Result<(i64, Letter), Trouble> {
+    let (n, letter) = rows::find(conn, id)?;
+    match letter.state {
+        State::Sending => Ok((n, letter)),
+        elsewhere => Err(StoreError::Standing(elsewhere).into()),
+    }
+}

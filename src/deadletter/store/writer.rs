@@ -1,0 +1,325 @@
+//! The one thread that writes: takes what is queued together into one commit, answers after it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use rusqlite::Connection;
+use rusqlite::wal::CheckpointMode;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::file::Lock;
+use super::find;
+use super::job::{Asked, Job, Unsure, Work};
+use super::recover::Opener;
+use super::space::{self, Room};
+use super::trouble::{Reach, Trouble};
+use crate::clock;
+use crate::deadletter::id::LetterId;
+use crate::deadletter::query::{Figures, Opened, StoreError};
+
+/// What the writer tells to all who hold the store.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) figures: ArcSwap<Figures>,
+    /// Rises whenever the file was opened anew: readers follow.
+    pub(super) epoch: Arc<AtomicU64>,
+}
+
+/// Called with the time that each commit took.
+pub(super) type OnCommit = Box<dyn Fn(Duration) + Send>;
+
+pub(super) struct Writer {
+    opener: Opener,
+    shared: Arc<Shared>,
+    asked: Receiver<Asked>,
+    on_commit: OnCommit,
+    lock: Lock,
+    /// The connection, or why there is none.
+    db: Result<Connection, String>,
+    /// Pages in the WAL, as SQLite tells after each commit.
+    wal_pages: Arc<AtomicU64>,
+    /// The disk is full, and the reserve is spent or was not to be had.
+    starved: bool,
+    /// Captures from so many bytes on are refused for want of quota.
+    spent: Option<u64>,
+    last_id: Option<LetterId>,
+    unsure: Unsure,
+    /// Something worse than a lock befell the file: it is checked before it is used again.
+    suspect: bool,
+    mended: Instant,
+}
+
+/// How often an ailing store is tried again.
+const MEND_EVERY: Duration = Duration::from_secs(1);
+
+type Queued = (Box<dyn Job>, OwnedSemaphorePermit);
+
+impl Writer {
+    pub(super) fn new(
+        opener: Opener,
+        conn: Connection,
+        lock: Lock,
+        shared: Arc<Shared>,
+        asked: Receiver<Asked>,
+        on_commit: OnCommit,
+    ) -> Result<Self, Trouble> {
+        let mut writer = Self {
+            starved: space::rebuild(&opener.place, opener.limits).is_err(),
+            opener,
+            shared,
+            asked,
+            on_commit,
+            lock,
+            db: Err(String::new()),
+            wal_pages: Arc::default(),
+            spent: None,
+            last_id: None,
+            unsure: Unsure::default(),
+            suspect: false,
+            mended: clock::now(),
+        };
+        writer.adopt(conn)?;
+        Ok(writer)
+    }
+
+    /// Works until the store is closed, or its last handle is gone.
+    pub(super) fn run(mut self) {
+        let mut closing = None;
+        while closing.is_none() {
+            let ails = self.starved || self.db.is_err();
+            let first = if ails {
+                if clock::now().duration_since(self.mended) >= MEND_EVERY {
+                    self.mend();
+                }
+                match self.asked.recv_timeout(MEND_EVERY) {
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    first => first.ok(),
+                }
+            } else {
+                self.asked.recv().ok()
+            };
+            let Some(first) = first else { break };
+            closing = self.batch(first);
+        }
+        let Self { db, lock, asked, .. } = self;
+        // The last connection to close brings the WAL home.
+        drop((db, asked));
+        drop(lock);
+        if let Some(closing) = closing {
+            // Who closed the store and went does not want to know.
+            closing.send(()).ok();
+        }
+    }
+
+    /// Does what is queued, as far as it goes into one commit; gives who wants the store closed.
+    fn batch(&mut self, first: Asked) -> Option<oneshot::Sender<()>> {
+        let (count, most) = (self.opener.limits.batch_count(), self.opener.limits.batch_bytes());
+        let mut jobs: Vec<Queued> = Vec::new();
+        let (mut next, mut sum, mut closing) = (Some(first), 0, None);
+        while let Some(asked) = next {
+            match asked {
+                Asked::Job { job, bytes, permit } => {
+                    sum += bytes;
+                    jobs.push((job, permit));
+                }
+                Asked::Close(reply) => {
+                    closing = Some(reply);
+                    break;
+                }
+            }
+            next = if jobs.len() < count && sum < most { self.asked.try_recv().ok() } else { None };
+        }
+        let error = self.perform(&mut jobs).err();
+        for (job, permit) in jobs {
+            job.answer(error.clone());
+            drop(permit);
+        }
+        self.checkpoint();
+        closing
+    }
+
+    fn perform(&mut self, jobs: &mut [Queued]) -> Result<(), StoreError> {
+        let mut done = self.transact(jobs);
+        if done.as_ref().is_err_and(|trouble| trouble.reach() == Reach::Space) {
+            // What delivers or deletes goes on with what the reserve gives; what adds is refused.
+            self.starve();
+            done = self.transact(jobs);
+        }
+        match done {
+            Ok(()) => Ok(()),
+            Err(trouble) if trouble.reach() == Reach::File => {
+                self.broken(&trouble);
+                Err(trouble.into_answer())
+            }
+            Err(trouble) => Err(trouble.into_answer()),
+        }
+    }
+
+    /// One transaction, committed.
+    fn transact(&mut self, jobs: &mut [Queued]) -> Result<(), Trouble> {
+        let conn = self.db.as_ref().map_err(|why| Trouble::from(why.clone()))?;
+        let mut unsure = Unsure::default();
+        let done = self.attempt(conn, jobs, &mut unsure);
+        match done {
+            Ok((last_id, spent)) => {
+                (self.last_id, self.spent) = (last_id, spent);
+                self.publish();
+                Ok(())
+            }
+            Err(trouble) => {
+                let undone = conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
+                if undone && trouble.reach() != Reach::File {
+                    return Err(trouble);
+                }
+                self.unsure.made.append(&mut unsure.made);
+                self.unsure.begun.append(&mut unsure.begun);
+                Err(if trouble.reach() == Reach::File { trouble } else { Trouble::unknown_end() })
+            }
+        }
+    }
+
+    fn attempt(
+        &self,
+        conn: &Connection,
+        jobs: &mut [Queued],
+        unsure: &mut Unsure,
+    ) -> Result<(Option<LetterId>, Option<u64>), Trouble> {
+        let say = |sql: &str| -> Result<(), Trouble> {
+            conn.prepare_cached(sql)?.execute([])?;
+            Ok(())
+        };
+        let Opener { place, limits, sync } = &self.opener;
+        let mut last_id = self.last_id;
+        say("BEGIN IMMEDIATE")?;
+        let mut room =
+            Room::measure(place, *limits, self.wal_pages.load(Ordering::Relaxed), self.starved, conn)?;
+        for (job, _) in jobs {
+            say("SAVEPOINT job")?;
+            let mut work = Work {
+                conn,
+                now_ms: clock::unix_ms(),
+                sync: *sync,
+                room: &mut room,
+                last_id: &mut last_id,
+                unsure,
+            };
+            if !job.run(&mut work)? {
+                say("ROLLBACK TO job")?;
+            }
+            say("RELEASE job")?;
+        }
+        let refused = [self.spent, room.refused].into_iter().flatten().min();
+        let spent = refused.filter(|bytes| !room.holds(*bytes));
+        let start = clock::now();
+        say("COMMIT")?;
+        (self.on_commit)(clock::now().duration_since(start));
+        Ok((last_id, spent))
+    }
+
+    /// After the answers, so that nobody waits for it. Passive: it never waits for a reader, and never shortens the WAL, whose
+    /// length is what deletes need on a full disk.
+    fn checkpoint(&mut self) {
+        if self.wal_pages.load(Ordering::Relaxed) >= self.opener.limits.checkpoint_pages() {
+            self.bring_home();
+            self.publish();
+        }
+    }
+
+    fn bring_home(&mut self) {
+        let Ok(conn) = &self.db else { return };
+        match conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE).map_err(Trouble::from) {
+            Ok((all, done)) if all == done => self.wal_pages.store(0, Ordering::Relaxed),
+            Ok(_) => {}
+            Err(trouble) if trouble.reach() == Reach::Space => {
+                if !self.starved {
+                    self.starve();
+                }
+            }
+            Err(trouble) => self.broken(&trouble),
+        }
+    }
+
+    /// Gives the reserve up, and refuses captures until it is back.
+    fn starve(&mut self) {
+        self.starved = true;
+        // Without the reserve there is nothing more to give.
+        drop(space::release(&self.opener.place));
+        // The WAL begins anew at its old length: what delivers and deletes needs no more.
+        self.bring_home();
+        self.publish();
+    }
+
+    /// Lets go of a file that failed, and tries it again at once.
+    fn broken(&mut self, trouble: &Trouble) {
+        self.suspect |= !trouble.is_lock();
+        self.let_go(trouble);
+        self.mend();
+    }
+
+    fn let_go(&mut self, why: &Trouble) {
+        self.db = Err(why.to_string());
+        self.shared.epoch.fetch_add(1, Ordering::Release);
+        self.publish();
+    }
+
+    /// Tries what ails.
+    fn mend(&mut self) {
+        self.mended = clock::now();
+        if self.db.is_err() {
+            let mut opened = Opened::default();
+            let conn = self.opener.again(self.suspect, &mut self.unsure, &mut opened);
+            match conn.and_then(|conn| self.adopt(conn)) {
+                Ok(()) => self.suspect = false,
+                Err(trouble) => {
+                    self.suspect |= !trouble.is_lock();
+                    self.let_go(&trouble);
+                }
+            }
+            self.starved |= !self.opener.place.reserve.exists();
+        }
+        if self.starved && self.db.is_ok() {
+            // What a vacuum cut off leaves the file with a checkpoint.
+            self.bring_home();
+            self.starved = space::rebuild(&self.opener.place, self.opener.limits).is_err();
+            self.publish();
+        }
+    }
+
+    /// Takes a connection into use.
+    fn adopt(&mut self, mut conn: Connection) -> Result<(), Trouble> {
+        let pages = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&pages);
+        conn.wal_hook(Some(move |_: &mut _, in_wal| {
+            told.store(u64::try_from(in_wal).unwrap_or_default(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let last: Option<String> = conn.query_row("SELECT max(id) FROM letters", [], |row| row.get(0))?;
+        self.last_id = self.last_id.max(last.and_then(|id| id.parse().ok()));
+        self.wal_pages = pages;
+        self.db = Ok(conn);
+        self.shared.epoch.fetch_add(1, Ordering::Release);
+        self.publish();
+        Ok(())
+    }
+
+    /// Tells the figures anew; where they cannot be read the last ones stay.
+    fn publish(&self) {
+        let last = self.shared.figures.load();
+        let read = self.db.as_ref().ok().and_then(|conn| {
+            let letters = find::counts(conn).ok()?;
+            Some((letters, find::oldest_pending(conn).ok()?))
+        });
+        let (letters, oldest_pending_ms) =
+            read.unwrap_or_else(|| (last.letters.clone(), last.oldest_pending_ms.clone()));
+        self.shared.figures.store(Arc::new(Figures {
+            letters,
+            oldest_pending_ms,
+            bytes: self.opener.place.sizes().sum(),
+            healthy: self.db.is_ok(),
+            full: self.starved || self.spent.is_some(),
+        }));
+    }
+}

@@ -1,0 +1,336 @@
+//! Captured writes: what could not be delivered is stored, and whoever owns it from then on is told so.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use serde_json::Value;
+
+use super::exchange::Exchange;
+use super::headers::{Named, hop_by_hop};
+use super::keys::CREDENTIALS;
+use super::pipeline::Proxy;
+use crate::clock;
+use crate::config::{Ambiguous, Mode, OrderWord, Respond};
+use crate::deadletter::{Because, Begin, Captured, Draft, LetterId, State, Store, StoreError};
+use crate::policy::conclude::{Facts, Fate, Why, conclude};
+use crate::policy::key::Key;
+use crate::policy::reason::Reason;
+use crate::telemetry::events::{LetterCaptured, LetterRefused, emit};
+
+/// Where writes are kept.
+#[derive(Debug, Clone)]
+pub struct Letters {
+    /// The store.
+    pub store: Store,
+    /// What an acceptance says of it: `full` or `normal`.
+    pub durable: &'static str,
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub(super) enum Ownership {
+    /// Fender's: it will be replayed, and the client is told so.
+    Fenders { letter: LetterId, reason: Option<Reason>, durable: &'static str },
+    /// The client's; a copy is stored under this id, which waits for an operator or bears a key.
+    Copied { letter: LetterId, reason: Reason },
+    /// The client's alone.
+    Clients,
+    /// Its idempotency key is that of a letter with another body.
+    Contradicts,
+    /// It is larger than `max_body`.
+    TooLarge,
+    /// The store cannot take it.
+    Unavailable,
+}
+
+/// What a capture is made for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cause {
+    /// `None`: nothing failed, the write is stored first (outbox, or behind others of its key).
+    pub reason: Option<Reason>,
+    /// Not before this.
+    pub wait: Duration,
+}
+
+/// Whether the plan stores writes such as this one.
+pub(super) fn keeps(exchange: &Exchange) -> bool {
+    let rule = &exchange.plan.settings().dead_letter;
+    rule.mode != Mode::Off && !exchange.opted.dead_letter && rule.methods.contains(&exchange.method)
+}
+
+/// Stores a write that brought no good answer, or that is to be stored first.
+pub(super) async fn keep(proxy: &Proxy, exchange: &Exchange, cause: Cause) -> Ownership {
+    let Some(Letters { store, durable }) = &proxy.letters else { return Ownership::Clients };
+    let plan = &exchange.plan;
+    let rule = &plan.settings().dead_letter;
+    let refused = |why: &'static str| {
+        plan.upstream_metrics().letters.refused(why);
+        emit(&LetterRefused { request_id: exchange.id.as_str(), upstream: plan.upstream_name(), why });
+    };
+    let body = match body(exchange, rule.max_body).await {
+        Ok(body) => body,
+        Err(why) => {
+            refused(why);
+            return match why {
+                BODY => Ownership::TooLarge,
+                MEMORY => Ownership::Unavailable,
+                _ => Ownership::Clients,
+            };
+        }
+    };
+    let own_key = plan.idempotency_key(&exchange.headers);
+    let fate = conclude(Facts {
+        hung_up: exchange.hung_up(),
+        may_have_acted: exchange.may_have_acted,
+        keyed: own_key.is_some(),
+        credential_missing: credential_missing(exchange),
+        ambiguous_replays: rule.replay.ambiguous == Ambiguous::Replay,
+        respond_error: rule.respond == Respond::Error && cause.reason.is_some(),
+        never_replayed: !rule.replay.enabled || cause.wait >= rule.replay.expire_after,
+    });
+    if cause.reason.is_none() && fate != Fate::Accepted {
+        return Ownership::Clients; // What cannot be accepted is sent at once instead: nothing has failed yet.
+    }
+    let draft = draft(exchange, cause, fate, body);
+    let captured = match store.capture(draft).await {
+        Ok(captured) => captured,
+        Err(error) => {
+            refused(if error == StoreError::Full { "full" } else { "unavailable" });
+            return Ownership::Unavailable;
+        }
+    };
+    let fate = match captured {
+        Captured::New(receipt) if fate == Fate::Accepted && exchange.hung_up() => {
+            disown(store, receipt.id(), own_key.is_some()).await
+        }
+        _ => fate,
+    };
+    told(exchange, cause, fate, captured, durable)
+}
+
+fn draft(exchange: &Exchange, cause: Cause, fate: Fate, body: Bytes) -> Draft {
+    let plan = &exchange.plan;
+    let rule = &plan.settings().dead_letter;
+    let after =
+        |wait: Duration| clock::unix_ms().saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    Draft {
+        upstream: plan.upstream_name().to_owned(),
+        route: plan.name().to_owned(),
+        method: exchange.method.to_string(),
+        path: exchange.target.to_string(),
+        headers: stored_headers(exchange),
+        order_key: order_key(exchange, &body),
+        body,
+        verdict: exchange.verdict(),
+        reason: cause.reason,
+        begin: match fate {
+            Fate::Accepted | Fate::Replayed => Begin::Pending { next_attempt_at_ms: after(cause.wait) },
+            Fate::Parked(why) => Begin::Parked(because(why)),
+        },
+        key_header: key_header(exchange),
+        idempotency_key: plan.idempotency_key(&exchange.headers).map(|(_, value)| value),
+        repeatable: exchange.repeatable().is_repeatable() || plan.honoured_key().is_some(),
+        priority: rule.priority,
+        expires_at_ms: after(rule.replay.expire_after),
+        attempts: exchange.trail.clone().unwrap_or_default(),
+    }
+}
+
+/// The client hung up while its write was stored: it will not hear that it is Fender's, and may send it again.
+async fn disown(store: &Store, id: LetterId, keyed: bool) -> Fate {
+    if keyed {
+        return Fate::Replayed;
+    }
+    if let Err(error) = store.park(id, Because::Unanswered).await {
+        tracing::warn!(letter = %id, %error, "a write whose client has gone may be sent again");
+    }
+    Fate::Parked(Why::Unanswered)
+}
+
+/// The key that every replay bears: the client's own, or one made now where the config says that the API honours it.
+fn key_header(exchange: &Exchange) -> Option<(String, String)> {
+    let own = exchange.plan.idempotency_key(&exchange.headers);
+    let own = own.map(|(name, value)| (name.as_str().to_owned(), value));
+    own.or_else(|| Some((exchange.plan.honoured_key()?.as_str().to_owned(), exchange.id.as_str().to_owned())))
+}
+
+fn told(
+    exchange: &Exchange,
+    cause: Cause,
+    fate: Fate,
+    captured: Captured,
+    durable: &'static str,
+) -> Ownership {
+    let letter = match captured {
+        Captured::New(receipt) => receipt.id(),
+        // One that waits for an operator is not on its way: to say that it is would be untrue.
+        Captured::Already { id, state: State::Parked } => {
+            return Ownership::Copied { letter: id, reason: cause.reason.unwrap_or(Reason::Ambiguous) };
+        }
+        Captured::Already { id, .. } => id,
+        Captured::OtherBody { .. } => return Ownership::Contradicts,
+    };
+    let reason = match fate {
+        Fate::Parked(Why::Ambiguous) => Some(Reason::Ambiguous),
+        Fate::Parked(Why::Credential) => Some(Reason::Credential),
+        _ => cause.reason,
+    };
+    let metrics = &exchange.plan.upstream_metrics().letters;
+    metrics.captured(reason.map_or("", Reason::as_str));
+    emit(&LetterCaptured {
+        request_id: exchange.id.as_str(),
+        upstream: exchange.plan.upstream_name(),
+        letter: &letter.to_string(),
+        reason: reason.map_or("", Reason::as_str),
+        accepted: fate == Fate::Accepted,
+    });
+    match fate {
+        Fate::Accepted => Ownership::Fenders { letter, reason, durable },
+        Fate::Replayed | Fate::Parked(_) => {
+            Ownership::Copied { letter, reason: reason.unwrap_or(Reason::Exhausted) }
+        }
+    }
+}
+
+const fn because(why: Why) -> Because {
+    match why {
+        Why::Ambiguous => Because::Ambiguous,
+        Why::Unanswered => Because::Unanswered,
+        Why::Credential => Because::Credential,
+    }
+}
+
+/// Whether letters of this write's key wait: it goes behind them then.
+pub(super) async fn must_queue(proxy: &Proxy, exchange: &Exchange) -> bool {
+    let rule = &exchange.plan.settings().dead_letter;
+    let Some(Letters { store, .. }) = &proxy.letters else { return false };
+    if rule.order_by == Key::Word(OrderWord::None) {
+        return false;
+    }
+    let body = match rule.order_by {
+        Key::Json(_) => body(exchange, rule.max_body).await.unwrap_or_default(),
+        Key::Word(_) | Key::Header(_) => Bytes::new(),
+    };
+    match order_key(exchange, &body) {
+        Some(key) => {
+            // Behind a parked one it would wait for an operator. A store that cannot say it cannot take the write either.
+            store.waiting(exchange.plan.upstream_name(), &key, false).await.unwrap_or(false)
+        }
+        None => false,
+    }
+}
+
+const BODY: &str = "body";
+const MEMORY: &str = "memory";
+
+/// The request's body whole, or why it cannot be stored.
+async fn body(exchange: &Exchange, max: u64) -> Result<Bytes, &'static str> {
+    let Some(upload) = &exchange.upload else { return Ok(Bytes::new()) };
+    match upload.whole().await {
+        Ok(Some(body)) if body.len() as u64 <= max => Ok(body),
+        Ok(None) if upload.received() <= max && upload.announced() <= max => Err(MEMORY),
+        Ok(_) => Err(BODY),
+        Err(_) => Err("client"),
+    }
+}
+
+fn order_key(exchange: &Exchange, body: &Bytes) -> Option<String> {
+    match &exchange.plan.settings().dead_letter.order_by {
+        Key::Word(OrderWord::None) => None,
+        Key::Word(OrderWord::Path) => Some(exchange.target.path().to_owned()),
+        Key::Header(name) => Some(exchange.headers.get(name)?.to_str().ok()?.to_owned()),
+        Key::Json(pointer) => match serde_json::from_slice::<Value>(body).ok()?.pointer(pointer)? {
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        },
+    }
+}
+
+/// A credential that the client bore and that nothing supplies at replay.
+fn credential_missing(exchange: &Exchange) -> bool {
+    let rule = &exchange.plan.settings().dead_letter;
+    let supplied = |name: &HeaderName| exchange.plan.set().iter().any(|(set, _)| set == name);
+    CREDENTIALS.iter().chain(&rule.redact).any(|name| {
+        exchange.headers.contains_key(name) && !supplied(name) && !exchange.plan.remove().contains(name)
+    })
+}
+
+/// The client's fields, without what is secret, the hop's own, or made anew at replay.
+fn stored_headers(exchange: &Exchange) -> Vec<(String, Vec<u8>)> {
+    let rule = &exchange.plan.settings().dead_letter;
+    let set = exchange.plan.set();
+    let secret = |name: &HeaderName| {
+        CREDENTIALS.contains(name) || rule.redact.contains(name) || set.iter().any(|(own, _)| own == name)
+    };
+    let named = Named::by_connection(&exchange.headers);
+    let kept = |name: &HeaderName| {
+        !secret(name)
+            && !hop_by_hop(name.as_str())
+            && !name.as_str().starts_with("fender-")
+            && (exchange.trusted || !name.as_str().starts_with("x-forwarded-"))
+            && !named.contains(name.as_str())
+            && ![CONTENT_LENGTH, EXPECT].contains(name)
+    };
+    let mut headers: Vec<(String, Vec<u8>)> = exchange
+        .headers
+        .iter()
+        .filter(|(name, _)| kept(name))
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    if !exchange.headers.contains_key("x-request-id") {
+        headers.push(("x-request-id".to_owned(), exchange.id.as_str().as_bytes().to_vec()));
+    }
+    headers
+}
+
+/// The stored fields as they go up again.
+pub(super) fn restored_headers(stored: &[(String, Vec<u8>)], key: Option<&(String, String)>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(stored.len() + 1);
+    for (name, value) in stored {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    if let Some((name, value)) = key
+        && let (Ok(name), Ok(value)) =
+            (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
+    {
+        headers.insert(name, value);
+    }
+    headers
+}
+
+/// The bodies of acceptances: RFC-like JSON of the contract, or the config's own words.
+pub(super) fn acceptance(
+    exchange: &Exchange,
+    letter: LetterId,
+    reason: Option<Reason>,
+    durable: &str,
+) -> (u16, HeaderMap, Bytes) {
+    let accepted = &exchange.plan.settings().dead_letter.accepted;
+    let mut headers = HeaderMap::new();
+    let body = if accepted.body == "auto" {
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let status = if reason.is_some() { "queued_for_retry" } else { "accepted" };
+        let told = serde_json::json!({
+            "status": status,
+            "letter": letter.to_string(),
+            "upstream": exchange.plan.upstream_name(),
+            "reason": reason.map(Reason::as_str),
+            "durable": durable,
+        });
+        told.to_string()
+    } else {
+        accepted.body.replace("{letter}", &letter.to_string())
+    };
+    for (name, value) in &accepted.headers {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
+        {
+            headers.insert(name, value);
+        }
+    }
+    (accepted.status, headers, Bytes::from(body))
+}

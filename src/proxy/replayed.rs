@@ -1,0 +1,222 @@
+//! A letter's turn: one attempt to deliver it, by the same admission, plan and connections as a live request's, but with no
+//! retry, no fallback, no budget and no waiting.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Version};
+use http_body_util::BodyExt as _;
+use tokio::time::timeout;
+
+use super::admit::{Holding, admit};
+use super::attempts;
+use super::client::Client;
+use super::exchange::{Exchange, OptOut, Origin, Turned};
+use super::failure::Refusal;
+use super::finish::Finish;
+use super::id::RequestId;
+use super::keys::Keys;
+use super::pipeline::Proxy;
+use super::{capture, fallback};
+use crate::clock;
+use crate::deadletter::{Content, Letter};
+use crate::policy::judge::Judged;
+use crate::policy::outcome::Outcome;
+use crate::policy::reason::Reason;
+use crate::route::Plan;
+use crate::upstream::Reply;
+
+/// How a turn ended.
+#[derive(Debug)]
+pub enum Turn {
+    /// An attempt was made.
+    Tried {
+        ended: Judged,
+        /// Whose credential it bore: the scope of a pause.
+        scope: u64,
+        /// The beginning of the upstream's answer, as text.
+        answer: Option<String>,
+        /// Why no answer came.
+        error: Option<String>,
+        took: Duration,
+    },
+    /// Nothing was sent: not before this wait.
+    NotNow { reason: Reason, wait: Duration },
+}
+
+/// Of the upstream's answer so much is remembered.
+const ANSWER_MAX: usize = 2048;
+
+/// What was stored and is no request is looked at again after this, should a later version know better.
+const UNSENDABLE: Duration = Duration::from_secs(600);
+
+/// An answer without the secrets that Fender itself sent: an upstream may echo what it was told.
+fn masked(text: &str, plan: &Plan) -> String {
+    let mut text = text.to_owned();
+    for (_, value) in plan.set() {
+        let Ok(value) = value.to_str() else { continue };
+        let secret = value.rsplit(' ').next().unwrap_or(value); // Behind the scheme.
+        for part in [value, secret] {
+            if part.len() >= SECRET_MIN {
+                text = text.replace(part, "***");
+            }
+        }
+    }
+    text
+}
+
+/// Shorter values are words, not secrets.
+const SECRET_MIN: usize = 4;
+
+impl Proxy {
+    /// Whether the letter has somewhere to go, and under which plan.
+    #[must_use]
+    pub fn plan_of_letter(&self, upstream: &str, route: &str) -> Option<Arc<Plan>> {
+        let table = self.table.load();
+        let by_route =
+            table.plans().iter().find(|plan| plan.name() == route && plan.upstream_name() == upstream);
+        by_route.or_else(|| table.plan_of(upstream)).cloned()
+    }
+
+    /// Sends a letter once under `plan`, unless `waits` says that its scope waits. The caller has it marked as being sent, on
+    /// disk.
+    pub async fn replay(
+        &self,
+        plan: &Arc<Plan>,
+        letter: &Letter,
+        content: Content,
+        client: &Arc<Client>,
+        waits: impl FnOnce(u64) -> Option<Duration>,
+    ) -> Turn {
+        let Some(mut exchange) = self.restored(Arc::clone(plan), letter, content, client) else {
+            return Turn::NotNow { reason: Reason::BadRequest, wait: UNSENDABLE };
+        };
+        exchange.keys = fallback::keys(&exchange).await;
+        let scope = exchange.keys.scope(&exchange);
+        if let Some(wait) = waits(scope) {
+            return Turn::NotNow { reason: Reason::Quota, wait };
+        }
+        let begun = clock::now();
+        let admission = match admit(&exchange, begun).await {
+            Ok(admission) => admission,
+            Err(Refusal { reason, retry_after, .. }) => return Turn::NotNow { reason, wait: retry_after },
+        };
+        let (sent, ended, now) = attempts::attempt(&mut exchange, begun).await;
+        // Breaker and pauses hear what a live request's would: a refused credential is this letter's matter alone.
+        let holding = admission.settle(&exchange, &ended, now);
+        let ended = ended.at_replay();
+        match sent {
+            Ok(reply) => self.read(&exchange, reply, holding, (ended, scope), begun).await,
+            Err(fault) => Turn::Tried {
+                ended,
+                scope,
+                answer: None,
+                error: Some(fault.reason.as_str().to_owned()),
+                took: now.saturating_duration_since(begun),
+            },
+        }
+    }
+
+    /// Reads the answer to its end: only a whole one is a success.
+    async fn read(
+        &self,
+        exchange: &Exchange,
+        reply: Reply,
+        holding: Holding,
+        (ended, scope): (Judged, u64),
+        begun: Instant,
+    ) -> Turn {
+        let idle = exchange.plan.settings().timeout.idle;
+        let mut incoming = reply.response.into_body();
+        let mut beginning = BytesMut::new();
+        let cut = loop {
+            match timeout(idle, incoming.frame()).await {
+                Ok(None) => break None,
+                Ok(Some(Ok(frame))) => {
+                    let room = ANSWER_MAX - beginning.len();
+                    let data = frame
+                        .data_ref()
+                        .map_or(&[][..], |data| data.get(..room.min(data.len())).unwrap_or(&[]));
+                    beginning.extend_from_slice(data);
+                }
+                Ok(Some(Err(_))) => break Some(Reason::Reset),
+                Err(_) => break Some(Reason::Timeout),
+            }
+        };
+        let now = clock::now();
+        let ended = match cut {
+            None => {
+                reply.loan.give_back();
+                holding.completed(now);
+                ended
+            }
+            Some(reason) => {
+                holding.cut(reason, now);
+                // Its head was good: what the write did is not in doubt, only what was said of it is lost.
+                if ended.outcome == Outcome::Success {
+                    ended
+                } else {
+                    Judged { reason: Some(reason), ..ended }
+                }
+            }
+        };
+        let answer = masked(&String::from_utf8_lossy(&beginning), &exchange.plan);
+        Turn::Tried {
+            ended,
+            scope,
+            answer: (!answer.is_empty()).then_some(answer),
+            error: cut.map(|reason| reason.as_str().to_owned()),
+            took: now.saturating_duration_since(begun),
+        }
+    }
+
+    fn restored(
+        &self,
+        plan: Arc<Plan>,
+        letter: &Letter,
+        content: Content,
+        client: &Arc<Client>,
+    ) -> Option<Exchange> {
+        let id = RequestId::new();
+        let started = clock::now();
+        let finish = Box::new(Finish::uncounted(
+            id.clone(),
+            Arc::clone(&plan),
+            started,
+            self.drain.enter(client.worker),
+        ));
+        let headers: HeaderMap = capture::restored_headers(&content.headers, letter.key_header.as_ref());
+        Some(Exchange {
+            id,
+            client: Arc::clone(client),
+            trusted: true,
+            method: Method::from_bytes(letter.method.as_bytes()).ok()?,
+            version: Version::HTTP_11,
+            headers,
+            target: PathAndQuery::try_from(letter.path.as_str()).ok()?,
+            upload: None,
+            switch: None,
+            deadline: started + plan.settings().timeout.total,
+            started,
+            decided: started,
+            attempts: 0,
+            leg_attempts: 0,
+            patience: None,
+            opted: OptOut { retry: true, fallback: true, dead_letter: true },
+            keys: Keys::default(),
+            last: None,
+            home_told: None,
+            may_have_acted: false,
+            sending: false,
+            hung_up: Arc::default(),
+            trail: None,
+            owned: None,
+            origin: Origin::Replay,
+            turned: Some(Turned { without: Vec::new(), body: Some(content.body), _lease: None }),
+            plan,
+            finish,
+        })
+    }
+}
