@@ -14,6 +14,8 @@ pub(super) struct Lane {
     next: Option<Instant>,
     /// Nothing goes before this.
     paused_until: Option<Instant>,
+    /// How often the upstream had come back when it was last looked at.
+    recoveries: u64,
 }
 
 /// How one ended, as far as the pace is concerned.
@@ -45,6 +47,11 @@ impl Lane {
         }
         let seats = self.pace.at_once(rule.concurrency).saturating_sub(self.under_way);
         seats.min(self.slots(rule, now))
+    }
+
+    /// Whether the upstream has come back since this was last asked.
+    pub(super) const fn recovered(&mut self, recoveries: u64) -> bool {
+        std::mem::replace(&mut self.recoveries, recoveries) != recoveries
     }
 
     /// One begins.

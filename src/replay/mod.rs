@@ -18,7 +18,7 @@ use self::lane::Lane;
 use self::pauses::Pauses;
 use crate::clock;
 use crate::config;
-use crate::deadletter::{self, Attempt, Because, Letter, LetterId, Settled, Store};
+use crate::deadletter::{self, Attempt, Because, Letter, LetterId, Settled, Store, StoreError};
 use crate::drain::Phase;
 use crate::policy::breaker::State;
 use crate::policy::judge::Judged;
@@ -44,6 +44,9 @@ const NOWHERE: Duration = Duration::from_secs(30);
 
 /// A letter whose turn was not taken waits at least so long.
 const SOON: Duration = Duration::from_millis(50);
+
+/// So many letters are woken when their upstream is well again; the others come due by themselves.
+const WOKEN_MAX: u32 = 1000;
 
 /// Letters that are fetched at once for one upstream.
 const BATCH_MAX: u32 = 256;
@@ -111,8 +114,13 @@ impl Replayer {
         let table = self.proxy.table.load_full();
         for upstream in table.upstreams() {
             let rule = &upstream.settings().dead_letter;
+            let recoveries = upstream.policies().recoveries();
+            let recovered = self.lane(upstream.name(), |lane| lane.recovered(recoveries));
             if self.store.figures().count(upstream.name(), deadletter::State::Pending) == 0 {
                 continue;
+            }
+            if recovered && self.store.hasten(upstream.name(), WOKEN_MAX).await.is_err() {
+                continue; // The store says what is wrong with it; they come due by themselves.
             }
             // Where each key has a breaker of its own, one that is open says nothing of the other keys' letters.
             let whole = matches!(upstream.settings().breaker.key, Key::Word(_));
@@ -217,6 +225,9 @@ impl Replayer {
         // A delivery that cannot be written down is tried again until it can: forgotten, the letter would be sent twice.
         let mut pause = Duration::from_millis(100);
         while let Err(error) = self.store.settle(id, attempt.clone(), settled).await {
+            if matches!(error, StoreError::Standing(_) | StoreError::NotFound(_) | StoreError::Closed) {
+                break; // It was written down after all, or nobody can any more.
+            }
             tracing::error!(letter = %id, %error, "the end of a replay cannot be stored yet");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));

@@ -1,6 +1,6 @@
 //! A breaker in service: the pure one behind a lock, its changes told to the log, the metrics and whoever watches.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ pub struct BreakerCell {
     /// Whether any of them is not simply closed: asked before anything else is taken.
     troubled: AtomicBool,
     metrics: BreakerMetrics,
+    /// How often it has closed again.
+    recoveries: AtomicU64,
     /// Until when the time spent open is counted.
     counted: Mutex<Option<Instant>>,
     changed: Arc<Notify>,
@@ -43,6 +45,7 @@ impl BreakerCell {
             breakers: Mutex::new(Breakers::new(settings)),
             troubled: AtomicBool::new(false),
             metrics,
+            recoveries: AtomicU64::new(0),
             counted: Mutex::new(None),
             changed,
         })
@@ -119,6 +122,12 @@ impl BreakerCell {
         self.each(now, |breakers| breakers.retune(settings, now));
     }
 
+    /// How often it has closed again.
+    #[must_use]
+    pub fn recoveries(&self) -> u64 {
+        self.recoveries.load(Ordering::Relaxed)
+    }
+
     /// The worst state of its breakers.
     #[must_use]
     pub fn worst(&self) -> State {
@@ -150,6 +159,9 @@ impl BreakerCell {
             self.troubled.store(breakers.troubled(), Ordering::Relaxed);
             breakers.worst()
         };
+        if transition.to == State::Closed {
+            self.recoveries.fetch_add(1, Ordering::Relaxed);
+        }
         self.metrics.turned(transition.from, transition.to);
         self.metrics.state(worst);
         self.count_open(now);

@@ -1,7 +1,7 @@
 //! What all of an upstream's traffic shares, whatever worker or route it comes by: breaker, budget, limits, pauses, seats.
 //! It outlives a reload as long as the upstream's name is in the config.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ pub struct Policies {
     routes: Mutex<Vec<Own>>,
     metrics: PolicyMetrics,
     changed: Arc<Notify>,
+    /// How often the active check has found it well again.
+    recoveries: AtomicU64,
 }
 
 /// A route's own.
@@ -71,6 +73,7 @@ impl Policies {
             routes: Mutex::default(),
             metrics: own,
             changed: Arc::clone(changed),
+            recoveries: AtomicU64::new(0),
         })
     }
 
@@ -186,6 +189,13 @@ impl Policies {
         }
     }
 
+    /// How often it has come back: its check, or a breaker of its.
+    #[must_use]
+    pub fn recoveries(&self) -> u64 {
+        let breakers = self.breakers().iter().map(|breaker| breaker.recoveries()).sum::<u64>();
+        breakers.wrapping_add(self.recoveries.load(Ordering::Relaxed))
+    }
+
     /// A breaker of its is open, or its check is down.
     #[must_use]
     pub fn sick(&self) -> bool {
@@ -198,7 +208,10 @@ impl Policies {
         let turned = self.check.ended(ok, health, now);
         self.metrics.checked(ok, !self.check.down());
         match turned {
-            Some(true) => self.breakers().iter().for_each(|breaker| breaker.health_up(now)),
+            Some(true) => {
+                self.recoveries.fetch_add(1, Ordering::Relaxed);
+                self.breakers().iter().for_each(|breaker| breaker.health_up(now));
+            }
             Some(false) => self.breakers().iter().for_each(|breaker| breaker.health_down(now)),
             None => return,
         }

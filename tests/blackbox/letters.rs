@@ -423,6 +423,10 @@ fn the_command_works_through_the_api_and_on_the_file() {
     let (fine, told) = command(&["--store", &store, "import", &lines]);
     assert!(fine && told.contains("3 done"), "{told}");
     assert_eq!(command(&["--store", &store, "export"]).1, exported);
+    let elsewhere = folder.path().join("restored.db").display().to_string();
+    let (fine, told) = command(&["--store", &elsewhere, "import", &lines]);
+    assert!(fine && told.contains("3 done"), "{told}");
+    assert_eq!(command(&["--store", &elsewhere, "export"]).1, exported);
     assert!(command(&["--store", &store, "verify"]).0);
     let (fine, told) = command(&["--store", "/nowhere/letters.db", "list"]);
     assert!(!fine && told.contains("no such file"), "{told}");
@@ -611,4 +615,20 @@ fn what_an_upstream_echoes_of_fenders_own_secrets_is_not_stored() {
         let bytes = std::fs::read(file.path()).unwrap();
         assert!(!bytes.windows(16).any(|window| window == b"own-secret-value"), "{}", file.path().display());
     }
+}
+
+#[test]
+fn a_recovery_wakes_letters_that_wait_for_their_own_backoff() {
+    let (upstream, well) = patient("503 Busy\r\nretry-after: 0");
+    let lines = "retry = { max_attempts = 1 }\ndead_letter.mode = \"on_failure\"\n\
+        breaker = { consecutive_failures = 1, open_for = \"60s\", half_open_probes = 1 }\n\
+        health = { path = \"/up\", interval = \"50ms\", unhealthy_after = 1, healthy_after = 1 }\n\
+        dead_letter.replay = { backoff = { strategy = \"fixed\", base = \"1h\", max = \"1h\", jitter = \"none\" }, expire_after = \"72h\" }";
+    let (setup, _folder) = keeping(&upstream.as_api(lines));
+    let fender = setup.start();
+    eventually("it is down", || fender.metric("fender_health_check_up", &[("upstream", "api")]) == 0.0);
+    let id = fender.post("/", "", b"x").field("fender-letter");
+    assert_eq!(state_of(&fender, &id), "pending");
+    well.store(true, Ordering::SeqCst);
+    eventually("it is delivered", || state_of(&fender, &id) == "delivered");
 }

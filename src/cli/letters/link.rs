@@ -56,9 +56,9 @@ impl Link {
         Ok(Self::Remote { address, token })
     }
 
-    /// The file of a Fender that is stopped.
-    pub(super) fn file(path: PathBuf) -> Result<Self, String> {
-        if !path.exists() {
+    /// The file of a Fender that is stopped; made if it is not there and `new` says that it may be.
+    pub(super) fn file(path: PathBuf, new: bool) -> Result<Self, String> {
+        if !new && !path.exists() {
             return Err(format!("--store {}: there is no such file", path.display()));
         }
         let defaults = config::load_text("defaults", "[upstream.none]\nurl = \"http://none\"\nroute = \"/\"");

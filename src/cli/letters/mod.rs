@@ -111,7 +111,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Err(error) => return failed(&error.to_string()),
     };
     let link = match &args.store {
-        Some(file) => Link::file(file.clone()),
+        Some(file) => Link::file(file.clone(), matches!(args.what, What::Import { .. })),
         None => Link::remote(&args.admin, args.token_file.as_deref()),
     };
     let link = match link {

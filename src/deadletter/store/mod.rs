@@ -246,6 +246,16 @@ impl Store {
         self.write(0, move |work| turns::withdraw(work, id, To::Pending { next_attempt_at_ms })).await
     }
 
+    /// The upstream is well again: letters that wait only for their own backoff come due, at most `limit`; how many there
+    /// were.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Full`.
+    pub async fn hasten(&self, upstream: &str, limit: u32) -> Result<u64, StoreError> {
+        let upstream = upstream.to_owned();
+        self.write(0, move |work| turns::hasten(work, &upstream, limit)).await
+    }
+
     /// One letter, with its trail.
     ///
     /// # Errors

@@ -141,6 +141,18 @@ pub(super) fn due(
     Ok(due.collect::<Result<_, _>>()?)
 }
 
+/// Makes letters due that wait only for their own backoff, at most `limit` of them; how many there were. Those whose last
+/// attempt was told to wait keep their time.
+pub(super) fn hasten(work: &Work<'_>, upstream: &str, limit: u32) -> Result<u64, Trouble> {
+    let mut statement = work.conn.prepare_cached(
+        "UPDATE letters SET next_attempt_at = ?2, version = version + 1, updated_at = ?2 WHERE n IN (SELECT l.n \
+         FROM letters AS l INDEXED BY times WHERE l.upstream = ?1 AND l.state = 'pending' AND l.behind = 0 \
+         AND l.next_attempt_at > ?2 AND coalesce((SELECT outcome FROM attempts WHERE n = l.n ORDER BY a DESC LIMIT 1), \
+         'transient') NOT IN ('throttled', 'quota') LIMIT ?3)",
+    )?;
+    Ok(uint(i64::try_from(statement.execute(params![upstream, int(work.now_ms), limit])?).unwrap_or(0)))
+}
+
 /// When the next one comes due.
 pub(super) fn next_due(conn: &Connection, upstream: &str) -> Result<Option<u64>, Trouble> {
     let mut statement = conn.prepare_cached(
