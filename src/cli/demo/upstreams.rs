@@ -93,7 +93,8 @@ impl Upstreams {
              [dead_letter]\npath = {store:?}\n\n\
              [upstream.ai]                        # slow, sometimes 503, sometimes silent, now and then down\n\
              url = \"http://{ai}\"\nroute = \"/ai\"\ntimeout = {{ attempt = \"1s\", total = \"2s\" }}\n\
-             breaker = {{ open_for = \"500ms\", max_open_for = \"1s\" }}\n\n\
+             breaker = {{ open_for = \"500ms\", max_open_for = \"1s\" }}\n\
+             retry.budget = {{ ratio = 0.02, min_per_second = 0.2 }}   # few retries: an outage shows it\n\n\
              [[upstream.ai.fallback]]\non = [\"breaker_open\"]\n\
              response = {{ status = 200, body = \"a canned answer\" }}\n\n\
              [upstream.messages]                  # closes idle connections, resets some, now and then down\n\
