@@ -632,3 +632,62 @@ fn a_recovery_wakes_letters_that_wait_for_their_own_backoff() {
     well.store(true, Ordering::SeqCst);
     eventually("it is delivered", || state_of(&fender, &id) == "delivered");
 }
+
+#[test]
+fn a_drain_begins_no_replays_and_leaves_none_half_sent() {
+    let well = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&well);
+    let upstream = Upstream::scripted(move |connection| {
+        while connection.request().is_some() {
+            let status = if told.load(Ordering::SeqCst) { "200 OK" } else { "429 Slow" };
+            if status == "200 OK" {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            connection.send(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"));
+        }
+    });
+    let lines = format!(
+        "throttle = {{ adapt = false }}\n{}",
+        FAST.replace("per_second", "concurrency = 1, per_second")
+    );
+    let (setup, _folder) = keeping(&upstream.as_api(&lines));
+    let setup = setup.server("drain_timeout = \"10s\"\ndrain_quiet = \"600ms\"\n");
+    let fender = setup.clone().start();
+    for _ in 0..8 {
+        assert_eq!(fender.post("/", "", b"x").status(), 202);
+    }
+    well.store(true, Ordering::SeqCst);
+    eventually("one is delivered", || fender.metric("fender_dead_letters", &[("state", "delivered")]) >= 1.0);
+    fender.sigterm();
+    assert!(fender.wait_exit(Duration::from_secs(10)).success());
+    assert!(fender.logged("drained")["letters_pending"].as_u64().unwrap() >= 4, "replays went on");
+    let fender = setup.start();
+    eventually("all are delivered", || {
+        fender.metric("fender_dead_letters", &[("state", "delivered")]) == 8.0
+    });
+    assert_eq!(fender.metric("fender_dead_letters", &[("state", "parked")]), 0.0, "one was left half-sent");
+}
+
+#[test]
+fn a_letter_waits_as_long_as_its_own_upstream_told_whatever_a_fallback_said() {
+    let (first, second) = (
+        Upstream::in_turn(&["429 Slow\nretry-after: 600"]),
+        Upstream::in_turn(&["429 Slow\nretry-after: 1"]),
+    );
+    let lines = format!(
+        "throttle = {{ adapt = false }}\n{FAST}\n[[upstream.api.fallback]]\non = [\"throttled\"]\nupstream = \"second\""
+    );
+    let more = format!("[upstream.second]\nurl = \"{}\"\nretry = {{ max_attempts = 1 }}", second.url());
+    let (setup, _folder) = keeping(&format!("{}\n{more}", first.as_api(&lines)));
+    let fender = setup.start();
+    let answer = fender.post("/", "", b"x");
+    assert_eq!((answer.status(), second.requests().len()), (202, 1));
+    let letter = get(&fender, &format!("/api/v1/letters/{}", answer.field("fender-letter")));
+    assert_eq!(letter["upstream"], "api");
+    let minutes = |name: &str| {
+        let text = letter[name].as_str().unwrap();
+        text[11..13].parse::<u32>().unwrap() * 60 + text[14..16].parse::<u32>().unwrap()
+    };
+    let waits = (minutes("next_attempt_at") + 1440 - minutes("created_at")) % 1440;
+    assert!((9..=11).contains(&waits), "{waits} minutes");
+}

@@ -168,3 +168,13 @@ fn a_storm_of_strange_bytes_leaves_it_standing() {
     assert_eq!(fender.get("/").status(), 200);
     assert!(!fender.log().contains("panicked"));
 }
+
+#[test]
+fn a_response_head_that_is_larger_than_a_connection_holds_is_no_answer() {
+    let answer = |bytes: usize| {
+        let head = format!("HTTP/1.1 200 OK\r\nx-big: {}\r\ncontent-length: 2\r\n\r\nok", "y".repeat(bytes));
+        Fender::start(Upstream::answering(head).as_api("retry = { max_attempts = 1 }")).get("/")
+    };
+    assert_eq!(answer(30_000).status(), 200);
+    answer(60_000).is_problem(502, "protocol");
+}
