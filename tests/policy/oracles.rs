@@ -1,5 +1,7 @@
 //! What others' own tests demand, as cases in our scripts' words: each table names the project and the file that the cases
-//! were read in, and says of each case whether we do the same or differ, and why. No code of theirs is here.
+//! were read in, and says of each case whether we do the same or differ, and why. No code of theirs is here. Three rows are not
+//! from a test but from the library's behaviour: resilience4j's late call and its endless half-open, Failsafe's end that nobody
+//! asked leave for.
 
 use std::time::Instant;
 
@@ -176,7 +178,7 @@ const RESILIENCE4J: &[Case] = &[
     ),
 ];
 
-/// gobreaker, v2/gobreaker_test.go.
+/// gobreaker, v2/gobreaker_test.go; the row on excluded ends is from what v2/gobreaker.go says of them.
 #[test]
 fn gobreaker() {
     play_all(GOBREAKER, "", "");
