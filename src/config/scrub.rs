@@ -1,9 +1,13 @@
 //! What is hidden of a file with syntax errors, where keys cannot be trusted.
 //!
-//! Only its bones are shown: keys, punctuation, small numbers. A misplaced quote can turn anything into anything, a
-//! secret into the value of a harmless key too.
+//! Only its bones are shown: punctuation, small numbers, and the words of Fender's own vocabulary. A misplaced quote can
+//! turn anything into anything, a secret into a key too; so where a word stands proves nothing, only which word it is.
 
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::defaults;
 
 /// All of the text that could be a value.
 pub(super) fn values(text: &str) -> Vec<Range<usize>> {
@@ -17,47 +21,48 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
 }
 
 fn words(line: &str, start: usize, hidden: &mut Vec<Range<usize>>) {
-    let mut from = None;
-    let mut seen = Seen { word: false, quote: false };
+    let (mut from, mut quoted) = (None, false);
     for (offset, letter) in line.char_indices().chain([(line.len(), ' ')]) {
         match (is_bone(letter), from) {
             (false, None) => from = Some(offset),
             (true, Some(begin)) => {
-                if !seen.is_harmless(line, begin, offset) {
-                    hidden.push(start + begin..start + offset);
-                }
-                seen.word = true;
+                let word = line.get(begin..offset).unwrap_or_default();
+                hide_parts(word, quoted, start + begin, hidden);
                 from = None;
             }
             _ => {}
         }
-        seen.quote |= matches!(letter, '"' | '\'');
+        quoted |= matches!(letter, '"' | '\'');
     }
 }
 
-/// What stands before a word on its line.
-struct Seen {
-    word: bool,
-    quote: bool,
-}
-
-impl Seen {
-    /// A key before its equals sign, the name of a table, a number, a boolean.
-    fn is_harmless(&self, line: &str, begin: usize, end: usize) -> bool {
-        let (Some(before), Some(word), Some(after)) =
-            (line.get(..begin), line.get(begin..end), line.get(end..))
-        else {
-            return false;
-        };
-        if self.quote {
-            return false;
+/// All of a word but a small number, a boolean, and what of a dotted name is Fender's.
+fn hide_parts(word: &str, quoted: bool, start: usize, hidden: &mut Vec<Range<usize>>) {
+    let is_number = word.len() <= 5 && word.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && !quoted || matches!(word, "true" | "false") {
+        return;
+    }
+    let mut at = start;
+    for part in word.split('.') {
+        if !KEYS.contains(part) {
+            hidden.push(at..at + part.len());
         }
-        let bare = word.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter));
-        let is_key = bare && after.starts_with(" =") && (!self.word || before.ends_with(['{', ',', ' ']));
-        let is_table = bare && matches!(before, "[" | "[[") && after.starts_with(']');
-        let is_number = word.len() <= 5 && word.bytes().all(|byte| byte.is_ascii_digit());
-        is_key || is_table || is_number || matches!(word, "true" | "false")
+        at += part.len() + 1;
     }
+}
+
+/// Every name of a key or a table that Fender knows, a part of a dotted name each.
+static KEYS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    let lines = defaults::TEXT.lines().map(|line| line.trim_start_matches(['#', ' ']));
+    let names = lines.filter_map(|line| match line.strip_prefix('[') {
+        Some(table) => table.split_once(']').map(|(name, _)| name.trim_start_matches('[')),
+        None => line.split_once(" =").map(|(name, _)| name),
+    });
+    names.flat_map(|name| name.split('.')).filter(|part| part.bytes().all(is_of_a_key)).collect()
+});
+
+const fn is_of_a_key(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte == b'_' || byte == b'-'
 }
 
 fn is_bone(letter: char) -> bool {

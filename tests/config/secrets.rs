@@ -99,6 +99,9 @@ fn problems_never_show_a_literal_secret() {
         "[upstream.a]\nurl = https://me:hunter2@a",
         "upstream.a = { headers = { set = { authorization = 'hunter2' } ",
         "[x]\npassword = 'hunter2' y",
+        "[upstream.a.headers]\nset = { authorization = 'Bearer hunter2x-key = \"hunter2\" }",
+        "[upstream.a.headers]\nset = { authorization = 'Bearer\nhunter2 = 'x' }",
+        "[upstream.a.headers]\nset = { authorization = 'Bearer\n[hunter2]",
     ] {
         never_shown(text);
     }
@@ -131,7 +134,7 @@ const GOOD: &str = "[admin]\nlisten = '127.0.0.1:1'\n[[admin.token]]\nname = 'op
     [upstream.a]\nurl = 'http://a'\n[upstream.a.headers]\nset = { authorization = 'Bearer hunter2', x-key = \"hunter2\" }\nremove = []\n";
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_file_with_syntax_errors_shows_no_secret(
