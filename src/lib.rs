@@ -34,6 +34,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod deadletter;
+pub mod dialect;
 pub mod inbound;
 pub mod policy;
 pub mod proxy;
