@@ -17,6 +17,7 @@ use super::headers::{Upward, upward};
 use super::id::RequestId;
 use super::keys::Keys;
 use crate::deadletter::Attempt;
+use crate::dialect::Asked;
 use crate::memory::Lease;
 use crate::policy::judge::Judged;
 use crate::policy::verdict::{Repeatable, Verdict};
@@ -137,6 +138,24 @@ impl Exchange {
     pub(super) fn client_header(&self, name: &HeaderName) -> Option<&HeaderValue> {
         let kept = self.turned.as_ref().is_none_or(|turned| !turned.without.contains(name));
         self.headers.get(name).filter(|_| kept)
+    }
+
+    /// The body whole, as it goes up, if it can be kept. A client's fault shows again when the body is sent.
+    pub(super) async fn whole_body(&self) -> Option<Bytes> {
+        match self.turned.as_ref().and_then(|turned| turned.body.clone()) {
+            Some(body) => Some(body),
+            None => self.upload.clone()?.whole().await.ok().flatten(),
+        }
+    }
+
+    /// The request as a dialect looks at it.
+    pub(super) fn asked<'a>(&'a self, body: &'a [u8]) -> Asked<'a> {
+        Asked {
+            path: self.target.path(),
+            query: self.target.query(),
+            content_type: self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()),
+            body,
+        }
     }
 
     /// No further attempt will be made: the body need not be kept any longer.

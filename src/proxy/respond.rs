@@ -3,25 +3,26 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::attempts::{Answered, Kept, Spent};
-use super::body::{Body, Clocks};
+use super::body::Body;
 use super::exchange::Exchange;
 use super::failure::Failure;
 use super::fallback::{By, Delivered};
 use super::headers::downward;
+use super::heard::{Heard, Held};
 use super::id::RequestId;
 use super::pipeline::Proxy;
+use super::relay::{Clocks, Relay};
 use super::respond_letters::with_letter;
 use super::stale::Again;
 use super::tunnel;
 use crate::policy::reason::Reason;
 use crate::route::How;
 use crate::telemetry::metrics::Source;
-use crate::upstream::hold::Held;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("fender-request-id");
 const ATTEMPTS: HeaderName = HeaderName::from_static("fender-attempts");
@@ -91,7 +92,7 @@ pub(super) fn spent_as(
 
 /// An upstream's response, as it comes.
 fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: Told<'_>) -> Response<Body> {
-    let Answered { reply, holding } = answered;
+    let Answered { heard: Heard { reply, ahead }, holding } = answered;
     let (mut parts, incoming) = reply.response.into_parts();
     downward(&mut parts.headers, parts.status, parts.version);
     let home = exchange.finish.plan();
@@ -119,7 +120,10 @@ fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: T
     let clocks = Clocks { idle: timeout.idle, spare: exchange.client.download_timer.clone(), stream };
     let over_http2 = exchange.client.wire.is_none();
     let idle = clocks.idle;
-    let body = Body::relay(incoming, reply.loan, clocks, copying, exchange.finish);
+    if ahead.as_ref().is_some_and(|ahead| ahead.stream.is_some()) {
+        parts.headers.remove(CONTENT_LENGTH); // An error event may have to stand behind what comes.
+    }
+    let body = Relay::body(incoming, ahead, reply.loan, clocks, copying, exchange.finish);
     response(parts.status, parts.headers, if over_http2 { body.watched(idle) } else { body })
 }
 

@@ -14,6 +14,7 @@ use super::letters::{LetterMetrics, LetterVectors, LiveStore};
 use super::maker::Maker;
 use super::policies::PolicyVectors;
 use super::prune::Named;
+use super::streams::{StreamMetrics, StreamVectors};
 use crate::clock;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
@@ -60,6 +61,7 @@ pub struct Metrics {
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     policies: PolicyVectors,
+    streams: StreamVectors,
     letters: LetterVectors,
 }
 
@@ -124,7 +126,7 @@ impl Metrics {
             )?,
             attempt_seconds: made.seconds(
                 "fender_attempt_duration_seconds",
-                "From an attempt's start to its response's head",
+                "From an attempt's start to its response's head, or to an event stream's commit",
                 &["upstream"],
             )?,
             stale: made.counters(
@@ -162,6 +164,7 @@ impl Metrics {
                 "When the config in force was read",
             )?)?,
             policies: PolicyVectors::new(&made)?,
+            streams: StreamVectors::new(&made)?,
             letters: LetterVectors::new(&made)?,
             registry: registry.clone(),
         };
@@ -184,6 +187,7 @@ impl Metrics {
             unretained: self.unretained.with_label_values(&[name]),
             in_flight: self.in_flight.with_label_values(&[name]),
             policies: self.policies.upstream(name),
+            streams: self.streams.upstream(name),
             letters: self.letters.upstream(name),
         }
     }
@@ -269,19 +273,25 @@ pub struct UpstreamMetrics {
     pub in_flight: IntGauge,
     /// What the policies decided.
     pub policies: PolicyMetrics,
+    /// Event streams.
+    pub streams: StreamMetrics,
     /// What was kept, and sent again later.
     pub letters: LetterMetrics,
 }
 
 impl UpstreamMetrics {
-    /// An attempt ended.
-    pub fn attempt(&self, outcome: Outcome, took: Duration) {
+    /// An attempt's answer began, or it brought none, after so long.
+    pub fn attempt_took(&self, took: Duration) {
+        self.attempt_seconds.observe(took.as_secs_f64());
+    }
+
+    /// An attempt ended: with its answer's head, or an event stream's with its last event.
+    pub fn attempt_ended(&self, outcome: Outcome) {
         if let Some(counter) =
             Outcome::ALL.iter().position(|each| *each == outcome).and_then(|at| self.attempts.get(at))
         {
             counter.inc();
         }
-        self.attempt_seconds.observe(took.as_secs_f64());
     }
 
     /// A connection was opened, or could not be.

@@ -13,4 +13,5 @@ pub mod metrics;
 mod policies;
 pub mod prune;
 mod sink;
+pub mod streams;
 mod total;

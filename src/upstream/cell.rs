@@ -12,6 +12,7 @@ use super::policies::Policies;
 use super::pool::Pool;
 use super::tls;
 use crate::config;
+use crate::dialect::Dialect;
 use crate::policy::reason::Reason;
 use crate::telemetry::metrics::UpstreamMetrics;
 
@@ -27,6 +28,7 @@ pub struct Upstream {
     tls: ArcSwapOption<tls::Client>,
     metrics: UpstreamMetrics,
     policies: Arc<Policies>,
+    dialect: Arc<Dialect>,
     own_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -64,6 +66,7 @@ impl Upstream {
             tls: ArcSwapOption::empty(),
             metrics,
             policies,
+            dialect: Dialect::generic(),
             own_headers,
         };
         if let Some(certificates) = upstream.read_certificates()? {
@@ -115,6 +118,12 @@ impl Upstream {
     #[must_use]
     pub const fn policies(&self) -> &Arc<Policies> {
         &self.policies
+    }
+
+    /// How it speaks.
+    #[must_use]
+    pub const fn dialect(&self) -> &Arc<Dialect> {
+        &self.dialect
     }
 
     /// The header fields that Fender sets.
