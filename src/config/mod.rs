@@ -37,4 +37,3 @@ pub use self::problem::{Kind, Problem, Problems, Severity};
 pub use self::render::render;
 pub use self::schema::schema;
 pub use self::source::Place;
-pub use self::unbuilt::unbuilt_in_force;

@@ -10,6 +10,7 @@ use super::finish::milliseconds;
 use super::heard::{Heard, Held, hear};
 use super::keys::look_closer;
 use super::pipeline::Proxy;
+use super::stream::Stream;
 use crate::clock;
 use crate::deadletter::Attempt;
 use crate::memory::Memory;
@@ -295,7 +296,7 @@ async fn send(
     let outgoing = exchange.outgoing(begun);
     exchange.sending = true;
     let sent = plan.upstream().send(exchange.client.worker, outgoing, fresh, deadline.into()).await;
-    let (sent, ended) = match sent {
+    let (mut sent, ended) = match sent {
         Ok(reply) => hear(exchange, memory, reply, begun, deadline).await,
         Err(fault) => {
             let ended = unanswered(exchange, &fault);
@@ -308,7 +309,8 @@ async fn send(
     }
     let now = clock::now();
     // What becomes of a stream is known at its end.
-    let goes_on = sent.as_ref().is_ok_and(Heard::is_stream) && ended.outcome == Outcome::Success;
+    let stream = sent.as_mut().ok().and_then(Heard::stream).filter(|_| ended.outcome == Outcome::Success);
+    let goes_on = stream.map(Stream::is_the_attempt).is_some();
     pending.settle((!goes_on).then_some(ended.outcome), now);
     if let Some(trail) = &mut exchange.trail {
         trail.push(Attempt {

@@ -1,5 +1,6 @@
 //! What answers when an upstream cannot: another upstream, fixed words, or the last good answer. Tried in order.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -124,6 +125,10 @@ async fn turned(proxy: &Proxy, exchange: &mut Exchange, from: &Arc<Plan>, how: &
     // An attempt that may have acted is not followed by one elsewhere, and half a body goes nowhere.
     if exchange.may_have_acted || !exchange.replayable() {
         return None;
+    }
+    let bare = path.is_none() && !pass_credentials;
+    if bare && matches!(from.upstream().dialect().masked(exchange.target.as_str()), Cow::Owned(_)) {
+        return None; // The credential is in the path: it would go along.
     }
     let plan = Arc::clone(proxy.table.load().plan_of(name)?);
     let target = match path {

@@ -117,8 +117,10 @@ fn is_coded(reply: &Reply) -> bool {
 fn with_head<T>(reply: &Reply, ask: impl FnOnce(&Head<'_>) -> T) -> T {
     let headers = reply.response.headers();
     let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let unix_now = Duration::from_millis(clock::unix_ms());
-    ask(&Head { status: reply.response.status().as_u16(), field: &field, unix_now })
+    let status = reply.response.status();
+    // Only a failure tells moments.
+    let unix_now = if status.is_success() { Duration::ZERO } else { Duration::from_millis(clock::unix_ms()) };
+    ask(&Head { status: status.as_u16(), field: &field, unix_now })
 }
 
 /// Reads the body until the dialect knows what it means.
@@ -293,9 +295,9 @@ async fn next(reply: &mut Reply) -> Option<Result<Bytes, hyper::Error>> {
 }
 
 impl Heard {
-    /// Whether events are followed in it.
-    pub(super) fn is_stream(&self) -> bool {
-        self.ahead.as_ref().is_some_and(|ahead| ahead.stream.is_some())
+    /// The events that are followed in it.
+    pub(super) fn stream(&mut self) -> Option<&mut Stream> {
+        self.ahead.as_mut()?.stream.as_mut()
     }
 
     /// The next piece of the body, also of what was read ahead; `None` at its end. What breaks off, and a stream that ends

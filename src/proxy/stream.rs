@@ -41,6 +41,8 @@ pub struct Stream {
     torn: bool,
     /// Where its first event with content is waited for.
     pub(super) content_timer: Option<Pin<Box<Sleep>>>,
+    /// Its attempt ends with it: it counts as begun.
+    attempt: bool,
     end: Option<StreamEnd>,
 }
 
@@ -69,6 +71,7 @@ impl Stream {
             part: BytesMut::new(),
             torn: false,
             content_timer: None,
+            attempt: false,
             end: None,
         }
     }
@@ -157,6 +160,11 @@ impl Stream {
         }
     }
 
+    /// It goes on to the client: how its attempt ends is known at its end.
+    pub(super) const fn is_the_attempt(&mut self) {
+        self.attempt = true;
+    }
+
     /// What its error event means, if there was one.
     pub(super) const fn error(&self) -> Option<Meaning> {
         self.seen.error
@@ -204,6 +212,9 @@ impl Stream {
         self.end = Some(end);
         let metrics = self.plan.upstream_metrics();
         metrics.streams.ended(end);
+        if !self.attempt {
+            return;
+        }
         metrics.attempt_ended(match (end, self.seen.error) {
             (StreamEnd::Complete, _) => Outcome::Success,
             (StreamEnd::Client, _) => Outcome::Cancelled,

@@ -1,10 +1,12 @@
 //! The metrics of event streams.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
+use prometheus::{IntCounter, IntCounterVec};
 
 use super::maker::Maker;
+use super::sharded::{Family, Spans};
 
 /// How an event stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +66,8 @@ impl StreamEnd {
 #[derive(Debug)]
 pub(super) struct StreamVectors {
     ends: IntCounterVec,
-    first_content: HistogramVec,
-    between_content: HistogramVec,
+    first_content: Family<Spans>,
+    between_content: Family<Spans>,
 }
 
 impl StreamVectors {
@@ -76,12 +78,12 @@ impl StreamVectors {
                 "Event streams ended, by how",
                 &["upstream", "end"],
             )?,
-            first_content: made.seconds(
+            first_content: made.sharded(
                 "fender_stream_first_content_seconds",
                 "From an attempt's start to its stream's first event with content",
                 &["upstream"],
             )?,
-            between_content: made.seconds(
+            between_content: made.sharded(
                 "fender_stream_between_content_seconds",
                 "Between two events with content",
                 &["upstream"],
@@ -93,8 +95,8 @@ impl StreamVectors {
     pub(super) fn upstream(&self, name: &str) -> StreamMetrics {
         StreamMetrics {
             ends: StreamEnd::ALL.map(|end| self.ends.with_label_values(&[name, end.as_str()])),
-            first_content: self.first_content.with_label_values(&[name]),
-            between_content: self.between_content.with_label_values(&[name]),
+            first_content: self.first_content.of(&[name]),
+            between_content: self.between_content.of(&[name]),
         }
     }
 }
@@ -103,8 +105,8 @@ impl StreamVectors {
 #[derive(Debug, Clone)]
 pub struct StreamMetrics {
     ends: [IntCounter; StreamEnd::ALL.len()],
-    first_content: Histogram,
-    between_content: Histogram,
+    first_content: Arc<Spans>,
+    between_content: Arc<Spans>,
 }
 
 impl StreamMetrics {
@@ -118,11 +120,11 @@ impl StreamMetrics {
 
     /// Its first event with content came so long after its attempt's start.
     pub fn first_content(&self, after: Duration) {
-        self.first_content.observe(after.as_secs_f64());
+        self.first_content.observe(after);
     }
 
     /// A further one came so long after the one before.
     pub fn between_content(&self, gap: Duration) {
-        self.between_content.observe(gap.as_secs_f64());
+        self.between_content.observe(gap);
     }
 }
