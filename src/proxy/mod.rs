@@ -19,6 +19,7 @@ pub mod failure;
 mod fallback;
 pub mod finish;
 mod headers;
+mod hear;
 mod heard;
 pub mod id;
 mod json;

@@ -195,42 +195,14 @@ impl Relay {
                 }
                 Poll::Ready(next) => {
                     self.pause.over();
-                    if self.stream_is_over(cx) {
-                        self.breaks_off(Cut::Stream);
-                    } else {
-                        self.reads(next.and_then(Result::ok));
+                    let over =
+                        self.clocks.stream.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+                    let read = if over { Err(Cut::Stream) } else { ahead.reads(next.and_then(Result::ok)) };
+                    if let Err(why) = read {
+                        self.breaks_off(why);
                     }
                 }
             }
-        }
-    }
-
-    /// The stream's next frame; `None`: it has ended.
-    fn reads(&mut self, frame: Option<Frame<Bytes>>) {
-        let Some(ahead) = &mut self.ahead else { return };
-        let Ahead { pieces, ended, stream: Some(stream), .. } = &mut **ahead else { return };
-        let trailers = match frame.map(Frame::into_data) {
-            Some(Ok(data)) => {
-                let (whole, readable) = stream.read(&data, clock::now());
-                if !whole.is_empty() {
-                    pieces.push_back(whole);
-                }
-                if let Err(why) = readable {
-                    self.breaks_off(why);
-                }
-                return;
-            }
-            Some(Err(frame)) => frame.into_trailers().ok(),
-            None => None,
-        };
-        match stream.finish() {
-            Ok(rest) => {
-                if !rest.is_empty() {
-                    pieces.push_back(rest);
-                }
-                *ended = Some(Ended::Whole(trailers));
-            }
-            Err(why) => self.breaks_off(why),
         }
     }
 

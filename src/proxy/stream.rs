@@ -24,6 +24,7 @@ use crate::telemetry::streams::StreamEnd;
 const PART_MAX: usize = 64 * 1024;
 
 /// Follows one stream. Dropped before its end, it knows that nobody wanted the rest.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties of one stream")]
 #[derive(Debug)]
 pub struct Stream {
     plan: Arc<Plan>,
@@ -46,6 +47,7 @@ pub struct Stream {
     end: Option<StreamEnd>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each was seen or not")]
 #[derive(Debug, Default)]
 struct Seen {
     event: bool,
