@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::policy::outcome::Outcome;
 use crate::policy::told;
 use crate::policy::verdict::Verdict;
@@ -40,7 +43,8 @@ pub struct Meaning {
 }
 
 /// Whom a wait concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// All requests under the same credential.
     #[default]
