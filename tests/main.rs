@@ -13,6 +13,7 @@ mod blackbox;
 mod clients;
 mod config;
 mod deadletter;
+mod dialect;
 mod inbound;
 mod policy;
 mod prove;

@@ -26,7 +26,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     key("notify", "webhooks"),
     key("dialect", "dialects of one's own"),
     key("trace", "traces"),
-    Unbuilt { path: "upstream.*.dialect", but: &["auto", "generic"], what: "this dialect" },
     key("upstream.*.proxy", "an egress proxy"),
     key("upstream.*.stream.keepalive", "comments that keep a stream alive"),
     Unbuilt { path: "upstream.*.dead_letter.credentials", but: &["drop"], what: "sealing" },

@@ -1,32 +1,102 @@
 //! What an API's answers mean: dialects are data, read from TOML files; this is their reader.
+//!
+//! A file becomes a [`Spec`], and that a [`Dialect`], checked whole. Promises: what is said of the beginning of a body holds
+//! for all of it; a stream cut anywhere is read alike; no body, stream or file makes it panic. Never: does I/O, keeps a body.
 
+pub mod builtin;
+pub mod scan;
+
+mod accept;
 mod ask;
+mod envelope;
+mod events;
+mod facts;
+mod fault;
+mod mask;
 mod meaning;
+mod pattern;
+mod rules;
+mod spec;
 mod stream;
+mod template;
+mod values;
 mod words;
 
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 pub use ask::{Asked, Place};
+pub use fault::{At, Fault};
 use http::HeaderName;
 pub use meaning::{Head, Meaning, Ruling, Scope};
-pub use stream::{Event, Form, Kind, Reader};
+pub use spec::Spec;
+pub use stream::{EVENT_MAX, Event, Form, Kind, Reader};
 pub use words::{Acceptance, Refusal, Spoken};
+
+use accept::Accepted;
+use ask::Places;
+use envelope::Envelope;
+use events::{Events, Written};
+use facts::Questions;
+use fault::Faults;
+use rules::Rules;
 
 /// How one API speaks: compiled from its file, shared by all that speak it.
 #[derive(Debug)]
 pub struct Dialect {
     name: String,
+    spec: Spec,
+    masked_headers: Vec<HeaderName>,
+    questions: Questions,
+    rules: Rules,
+    events: Events,
+    places: Places,
+    envelope: Envelope,
+    accepted: Vec<Accepted>,
 }
 
-static GENERIC: LazyLock<Arc<Dialect>> = LazyLock::new(|| Arc::new(Dialect { name: "generic".to_owned() }));
+/// By name and file: what is compiled follows from them.
+impl PartialEq for Dialect {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.spec == other.spec
+    }
+}
 
 impl Dialect {
+    /// Compiles a file that was read, or tells all that is wrong with it.
+    ///
+    /// # Errors
+    /// Each with its place.
+    pub fn compile(name: &str, spec: Spec) -> Result<Self, Vec<Fault>> {
+        let mut faults = Faults::default();
+        let compiled = Self::build(name, spec, &mut faults);
+        if faults.0.is_empty() { Ok(compiled) } else { Err(faults.0) }
+    }
+
+    fn build(name: &str, spec: Spec, faults: &mut Faults) -> Self {
+        let mut questions = Questions::default();
+        Self {
+            name: name.to_owned(),
+            masked_headers: spec.masked_headers.iter().filter_map(|name| name.0.clone()).collect(),
+            rules: Rules::compile(&spec, &mut questions, faults),
+            events: Events::compile(&spec, &mut questions, faults),
+            places: Places::compile(&spec, faults),
+            envelope: Envelope::compile(&spec, faults),
+            accepted: Accepted::compile(&spec, faults),
+            questions,
+            spec,
+        }
+    }
+
+    /// One that knows nothing but HTTP.
+    fn silent(name: &str) -> Self {
+        Self::build(name, Spec::default(), &mut Faults::default())
+    }
+
     /// HTTP as its standards have it, and nothing beyond.
     #[must_use]
     pub fn generic() -> Arc<Self> {
-        Arc::clone(&GENERIC)
+        builtin::dialect("generic").unwrap_or_else(|| Arc::new(Self::silent("generic")))
     }
 
     /// Its name.
@@ -35,98 +105,111 @@ impl Dialect {
         &self.name
     }
 
+    /// One line about it.
+    #[must_use]
+    pub fn about(&self) -> &str {
+        &self.spec.about
+    }
+
+    /// Whether `dialect = "auto"` takes it for a URL of this host.
+    #[must_use]
+    pub fn is_of(&self, host: &str) -> bool {
+        self.spec.hosts.iter().any(|one| one.is(host))
+    }
+
     /// Whether bodies or streams are ever looked into: the upstream is asked not to compress then.
     #[must_use]
     pub fn reads_bodies(&self) -> bool {
-        false
+        self.rules.read_bodies() || self.events.read()
     }
 
     /// What an answer means, as far as its head tells.
     #[must_use]
     pub fn of_head(&self, head: &Head<'_>) -> Ruling {
-        Ruling::Known(Meaning::generic(head))
+        self.rules.of_head(head)
     }
 
     /// What an answer means whose body is read so far; `whole`: no more comes, or no more is read. `None`: more of it has
     /// to be read, never if it is whole.
     #[must_use]
     pub fn of_body(&self, head: &Head<'_>, body: &[u8], whole: bool) -> Option<Meaning> {
-        let _ = (body, whole);
-        Some(Meaning::generic(head))
+        let meaning = self.rules.of_body(&self.questions, head, body, whole);
+        meaning.or_else(|| whole.then(|| Meaning::generic(head)))
     }
 
     /// The header under which the API acts once.
     #[must_use]
     pub fn idempotency_header(&self) -> Option<&HeaderName> {
-        static KEY: HeaderName = HeaderName::from_static("idempotency-key");
-        Some(&KEY)
+        self.spec.idempotency_header.0.as_ref()
     }
 
     /// Whether the API lets this method and path be sent twice without harm.
     #[must_use]
     pub fn repeats(&self, method: &str, path: &str) -> bool {
-        let _ = (method, path);
-        false
+        let path = path.split('?').next().unwrap_or_default();
+        self.spec.repeatable.iter().any(|one| one.method == method && one.path.fits(path))
     }
 
     /// Whether [`Dialect::find`] needs a request's body for this.
     #[must_use]
     pub fn finds_in_body(&self, place: Place) -> bool {
-        let _ = place;
-        false
+        self.places.are_in_body(place)
     }
 
     /// What a request names at a place: its recipient, its model, what orders it. `None` if it names none.
     #[must_use]
     pub fn find(&self, place: Place, asked: &Asked<'_>) -> Option<String> {
-        let _ = (place, asked);
-        None
+        self.places.find(place, asked)
     }
 
     /// Header fields that are credentials, beyond those that always are.
     #[must_use]
     pub fn secret_headers(&self) -> &[HeaderName] {
-        &[]
+        &self.masked_headers
     }
 
     /// A path (and query) as it may be shown: what is secret in it is `***`.
     #[must_use]
     pub fn masked<'p>(&self, path: &'p str) -> Cow<'p, str> {
-        Cow::Borrowed(path)
+        mask::masked(path, &self.spec.masked_paths, &self.spec.masked_query)
     }
 
     /// Whether its streams of this form tell their end, so that one that just stops is known to be cut.
     #[must_use]
     pub fn has_end_mark(&self, form: Form) -> bool {
-        let _ = form;
-        false
+        self.events.have_end(form)
     }
 
     /// Fender's own answer in the API's words; `None`: it has none of its own.
     #[must_use]
     pub fn refusal(&self, refusal: &Refusal<'_>) -> Option<Spoken> {
-        let _ = refusal;
-        None
+        self.envelope.refusal(refusal)
     }
 
     /// The event that tells a client of a stream that it failed; `None`: there is none that a client could read.
     #[must_use]
     pub fn error_event(&self, form: Form, refusal: &Refusal<'_>) -> Option<bytes::Bytes> {
-        let _ = (form, refusal);
-        None
+        self.envelope.event(form, refusal)
     }
 
     /// What to say to the API's own clients beside an upstream's failure that is passed on after Fender has tried: they are
     /// not to multiply the tries.
     #[must_use]
     pub fn given_up(&self) -> Option<(HeaderName, http::HeaderValue)> {
-        None
+        self.envelope.given_up()
     }
 
     /// The answer to a write that is stored in the API's words; `None`: it has none of its own.
     #[must_use]
     pub fn acceptance(&self, acceptance: &Acceptance<'_>) -> Option<Spoken> {
-        let _ = acceptance;
-        None
+        // The method may stand before the path.
+        let path = acceptance.path.rsplit(' ').next().unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default();
+        self.accepted.iter().find(|accepted| accepted.is_for(path)).map(|accepted| accepted.speak(acceptance))
+    }
+
+    /// What an event of a stream is.
+    fn judge(&self, event: Written<'_>) -> (Kind, Option<Meaning>) {
+        self.events.judge(&self.questions, &self.rules, event)
     }
 }

@@ -54,6 +54,7 @@ impl Upstream {
         policies: Arc<Policies>,
     ) -> Result<Self, String> {
         let own_headers = own_headers(&settings)?;
+        let dialect = crate::dialect::builtin::dialect(settings.spoken()).unwrap_or_else(Dialect::generic);
         let endpoints: Vec<_> =
             settings.urls.iter().map(|url| Arc::new(Endpoint::new(url.clone()))).collect();
         let pools = std::iter::repeat_with(|| Pool::new(endpoints.len())).take(workers).collect();
@@ -66,7 +67,7 @@ impl Upstream {
             tls: ArcSwapOption::empty(),
             metrics,
             policies,
-            dialect: Dialect::generic(),
+            dialect,
             own_headers,
         };
         if let Some(certificates) = upstream.read_certificates()? {

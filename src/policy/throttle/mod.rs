@@ -44,7 +44,8 @@ pub enum ThrottleWord {
 }
 
 /// Whom a told wait concerns, where the dialect says it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// All requests under the same credential.
     #[default]

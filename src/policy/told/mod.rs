@@ -5,8 +5,11 @@
 
 mod forms;
 pub mod rfc3339;
+mod wait;
 
 use std::time::Duration;
+
+pub use wait::WaitForm;
 
 /// A told wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
