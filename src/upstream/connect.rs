@@ -43,7 +43,7 @@ const AHEAD_MAX: usize = 40 * 1024;
 const ROOMY_AHEAD_MAX: usize = 72 * 1024;
 
 /// So many connections read and write that much ahead; where there are more, memory counts for more than time.
-const ROOMY_MAX: usize = 64;
+const ROOMY_MAX: usize = 32;
 
 static ROOMY: AtomicUsize = AtomicUsize::new(0);
 
@@ -52,8 +52,8 @@ struct Roomy;
 
 impl Roomy {
     fn take() -> Option<Self> {
-        let more = |roomy| (roomy < ROOMY_MAX).then_some(roomy + 1);
-        ROOMY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok().then_some(Self)
+        let more = |roomy| if roomy < ROOMY_MAX { Some(roomy + 1) } else { None };
+        ROOMY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self)
     }
 }
 
