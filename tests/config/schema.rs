@@ -27,7 +27,7 @@ const KEYS: &[(&str, &str)] = &[
     ("upstream.*.tls", "ca_file client_cert_file client_key_file server_name"),
     ("upstream.*.pool", "max_idle idle_timeout dns_refresh"),
     ("upstream.*.timeout", "connect attempt total idle stream propagate"),
-    ("upstream.*.stream.keepalive", "first_content commit hold_max keepalive end_mark"),
+    ("upstream.*.stream", "first_content commit hold_max keepalive end_mark"),
     ("upstream.*.retry", "max_attempts on max_body retry_after backoff budget"),
     ("upstream.*.retry.backoff", "strategy base max factor schedule jitter"),
     ("upstream.*.retry.budget", "ratio min_per_second window"),
