@@ -3,6 +3,7 @@
 pub mod check;
 pub mod defaults;
 mod demo;
+mod dialect;
 mod letters;
 mod run;
 pub mod schema;
@@ -42,6 +43,7 @@ enum Command {
     Letters(Box<letters::Args>),
     Check(check::Args),
     Defaults(defaults::Args),
+    Dialect(dialect::Args),
     Schema(schema::Args),
 }
 
@@ -69,6 +71,7 @@ impl Cli {
             Command::Letters(args) => letters::run(args),
             Command::Check(args) => check::run(args),
             Command::Defaults(args) => defaults::run(args),
+            Command::Dialect(args) => dialect::run(args),
             Command::Schema(args) => schema::run(args),
         }
     }

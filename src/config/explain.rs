@@ -15,7 +15,10 @@ impl Loaded {
             .leaves()
             .into_iter()
             .map(|(path, leaf)| {
-                (format!("{prefix}.{} = {}", node.name_of(&path), leaf.written()), leaf.set_by())
+                let spoken = self.spoken(upstream).filter(|_| path == [Step::from("dialect")]);
+                let who = spoken
+                    .map_or_else(|| leaf.set_by(), |name| format!("{}; it comes to {name}", leaf.set_by()));
+                (format!("{prefix}.{} = {}", node.name_of(&path), leaf.written()), who)
             })
             .collect();
         let routes = self.tree.key("route").map(Node::items).unwrap_or_default();
@@ -34,6 +37,12 @@ impl Loaded {
                 .expect("invariant: writing to a String cannot fail");
         }
         Some(text)
+    }
+
+    /// What `dialect = "auto"` comes to.
+    fn spoken(&self, upstream: &str) -> Option<&str> {
+        let upstream = self.config.upstream.get(upstream).filter(|upstream| upstream.dialect == "auto")?;
+        Some(upstream.spoken().name())
     }
 
     /// What a route says itself, and not what it has from its upstream.

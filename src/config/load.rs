@@ -8,7 +8,7 @@ use super::parse::parse;
 use super::problem::{Kind, Problem, Problems, Severity};
 use super::read::Reader;
 use super::tree::{Layer, Node, Step, steps};
-use super::{interpolate, resolve, source, unbuilt, validate};
+use super::{dialects, interpolate, resolve, source, unbuilt, validate};
 
 /// A config that is in order, and what came with it.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ fn load_written(
         problems.extend(unbuilt::refuse(&user));
     }
     problems.extend(resolve::refuse_budgets(&mut user));
+    problems.extend(dialects::lay_over(&mut user));
 
     let mut reader = Reader { problems, taken: Default::default(), broken };
     // From the last to the first, so that taking an element off moves none that is still to come.
@@ -112,7 +113,7 @@ fn load_written(
         user.peel(path);
     }
     let mut tree = resolve::without_routes(user.clone(), &defaults);
-    let read = reader
+    let mut read = reader
         .read(&mut tree)
         .and_then(|_| {
             let routes = resolve::routes(&user, &tree, &defaults);
@@ -121,8 +122,10 @@ fn load_written(
         })
         .map(|config| finished(config, &user));
     let mut problems = reader.problems;
+    let of_dialects = read.as_mut().map(|config| dialects::settle(config, &tree));
     if let Some(config) = read.as_ref().filter(|_| !broken) {
         let (more, named) = validate::validate(config, &tree, &reader.taken);
+        problems.extend(of_dialects.into_iter().flatten());
         problems.extend(more);
         files.extend(named);
     }

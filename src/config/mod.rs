@@ -4,13 +4,14 @@
 //! within its bounds and free of contradictions. Never: shows a secret, starts anything, changes anything.
 //!
 //! The way of a config: `source` (files) -> `parse` (a tree that remembers places) -> `interpolate` (secrets) -> `resolve`
-//! (layers) -> `read` (the model, by `de`) -> `validate` (what no single value shows). `problem`, `mask` and `render` tell
+//! (layers, with `dialects`) -> `read` (the model, by `de`) -> `validate` (what no single value shows). `problem`, `mask` and `render` tell
 //! what is wrong; `unbuilt` lists what is still to come.
 
 pub mod model;
 
 mod de;
 pub mod defaults;
+mod dialects;
 mod explain;
 mod interpolate;
 mod load;
@@ -34,6 +35,7 @@ pub mod watch;
 pub use self::load::{Loaded, load, load_text, load_text_ahead, load_text_with};
 pub use self::model::*;
 pub use self::problem::{Kind, Problem, Problems, Severity};
+pub use self::read::nearest;
 pub use self::render::render;
 pub use self::schema::schema;
 pub use self::source::Place;

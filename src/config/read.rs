@@ -112,7 +112,7 @@ fn unknown_key(tree: &Node, path: &[Step], expected: &[&'static str]) -> Problem
 }
 
 /// The nearest of `words`, if it is near enough to be meant.
-pub(super) fn nearest<'w>(given: &str, words: &[&'w str]) -> Option<&'w str> {
+pub fn nearest<'w>(given: &str, words: &[&'w str]) -> Option<&'w str> {
     if given.len() > NEAR_MAX {
         return None;
     }

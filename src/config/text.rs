@@ -37,6 +37,7 @@ impl Node {
     pub(super) fn set_by(&self) -> String {
         match &self.origin.layer {
             Layer::Defaults => "defaults".to_owned(),
+            Layer::Dialect(name) => format!("dialect {name}"),
             Layer::Preset(name) => format!("preset {name}"),
             Layer::Profile(name) => format!("profile {name}"),
             Layer::User => self.origin.key_place().to_string(),

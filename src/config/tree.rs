@@ -68,6 +68,7 @@ pub(super) struct Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Layer {
     Defaults,
+    Dialect(String),
     Preset(String),
     Profile(String),
     User,

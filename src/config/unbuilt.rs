@@ -24,7 +24,6 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     key("dead_letter.encryption_key", "sealing"),
     key("dead_letter.old_encryption_keys", "sealing"),
     key("notify", "webhooks"),
-    key("dialect", "dialects of one's own"),
     key("trace", "traces"),
     key("upstream.*.proxy", "an egress proxy"),
     key("upstream.*.stream.keepalive", "comments that keep a stream alive"),

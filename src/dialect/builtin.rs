@@ -40,7 +40,7 @@ struct File {
 static SILENT: LazyLock<Arc<Dialect>> = LazyLock::new(|| Arc::new(Dialect::silent("generic")));
 
 /// Their names.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub fn names<'n>() -> impl Iterator<Item = &'n str> {
     FILES.iter().map(|file| file.name)
 }
 

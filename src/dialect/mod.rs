@@ -23,6 +23,7 @@ mod values;
 mod words;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 pub use ask::{Asked, Place};
@@ -40,9 +41,9 @@ use events::{Events, Written};
 use facts::Questions;
 use fault::Faults;
 use rules::Rules;
+use scan::Pointers;
 
 /// How one API speaks: compiled from its file, shared by all that speak it.
-#[derive(Debug)]
 pub struct Dialect {
     name: String,
     spec: Spec,
@@ -62,6 +63,12 @@ impl PartialEq for Dialect {
     }
 }
 
+impl fmt::Debug for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dialect({})", self.name)
+    }
+}
+
 impl Dialect {
     /// Compiles a file that was read, or tells all that is wrong with it.
     ///
@@ -75,6 +82,13 @@ impl Dialect {
 
     fn build(name: &str, spec: Spec, faults: &mut Faults) -> Self {
         let mut questions = Questions::default();
+        for (name, pointers) in &spec.field {
+            for (number, pointer) in pointers.iter().enumerate() {
+                if let Err(why) = Pointers::default().add(pointer) {
+                    faults.tell(fault::way!["field", name, number], why.to_string(), "");
+                }
+            }
+        }
         Self {
             name: name.to_owned(),
             masked_headers: spec.masked_headers.iter().filter_map(|name| name.0.clone()).collect(),

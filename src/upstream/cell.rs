@@ -28,7 +28,6 @@ pub struct Upstream {
     tls: ArcSwapOption<tls::Client>,
     metrics: UpstreamMetrics,
     policies: Arc<Policies>,
-    dialect: Arc<Dialect>,
     own_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -54,7 +53,6 @@ impl Upstream {
         policies: Arc<Policies>,
     ) -> Result<Self, String> {
         let own_headers = own_headers(&settings)?;
-        let dialect = crate::dialect::builtin::dialect(settings.spoken()).unwrap_or_else(Dialect::generic);
         let endpoints: Vec<_> =
             settings.urls.iter().map(|url| Arc::new(Endpoint::new(url.clone()))).collect();
         let pools = std::iter::repeat_with(|| Pool::new(endpoints.len())).take(workers).collect();
@@ -67,7 +65,6 @@ impl Upstream {
             tls: ArcSwapOption::empty(),
             metrics,
             policies,
-            dialect,
             own_headers,
         };
         if let Some(certificates) = upstream.read_certificates()? {
@@ -123,8 +120,8 @@ impl Upstream {
 
     /// How it speaks.
     #[must_use]
-    pub const fn dialect(&self) -> &Arc<Dialect> {
-        &self.dialect
+    pub fn dialect(&self) -> &Arc<Dialect> {
+        self.settings.spoken()
     }
 
     /// The header fields that Fender sets.

@@ -1,6 +1,7 @@
 //! What a config may say, and what is said about a bad one.
 
 mod broken;
+mod dialects;
 mod examples;
 mod files;
 mod policies;

@@ -80,7 +80,7 @@ path = "/var/lib/fender.db"
 [upstream.a]
 url = "http://a"
 route = "/a"
-dialect = "anthropic"
+dialect = "bedrock"
 stream = { keepalive = "15s" }
 [[notify]]
 url = "http://hook"

@@ -30,7 +30,8 @@ pub use self::upstream::{
 };
 pub use self::url::{Scheme, Url};
 pub use self::values::Secret;
-use self::values::{Opaque, UrlOrNone};
+use self::values::UrlOrNone;
+use crate::dialect;
 use crate::units::ShareOrZero;
 
 /// The whole config of one Fender.
@@ -52,7 +53,7 @@ pub struct Config {
     /// Webhooks that are told of events.
     pub notify: Vec<Notify>,
     /// Other APIs that Fender is taught, or changes to the built-in ones, by name.
-    pub dialect: BTreeMap<String, Opaque>,
+    pub dialect: BTreeMap<String, dialect::Spec>,
     /// One line a request.
     pub access_log: AccessLog,
     /// OpenTelemetry.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -13,6 +14,7 @@ use super::dead_letter::LetterRule;
 use super::fallback::Fallback;
 use super::url::Url;
 use super::values::{HeaderNames, OptionalFile, Secret, UrlOrNone, header_name};
+use crate::dialect::Dialect;
 use crate::policy::degradation::{Criticality, ShedAt};
 use crate::policy::limit::{Concurrency, RateLimit};
 use crate::policy::{breaker, deadline, retry, throttle};
@@ -74,6 +76,9 @@ pub struct Upstream {
     pub fallback: Vec<Fallback>,
     /// Which of its failed writes are kept.
     pub dead_letter: LetterRule,
+    /// The dialect that `dialect` comes to.
+    #[serde(skip, default = "Dialect::generic")]
+    pub(in crate::config) spoken: Arc<Dialect>,
 }
 
 /// A set of defaults for one kind of service.
@@ -260,12 +265,8 @@ impl Preset {
 }
 
 impl Upstream {
-    /// The dialect in force: its own word, or what `auto` comes to.
-    pub fn spoken(&self) -> &str {
-        match (self.dialect.as_str(), self.preset) {
-            ("auto", Preset::Ai) => "openai",
-            ("auto", _) => "generic",
-            (named, _) => named,
-        }
+    /// The dialect in force: the one that is named, or what `auto` comes to by the URL's host and the preset.
+    pub fn spoken(&self) -> &Arc<Dialect> {
+        &self.spoken
     }
 }

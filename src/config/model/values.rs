@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use http::{HeaderName, Method};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 use super::url::Url;
 
@@ -40,16 +40,6 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hidden)")
-    }
-}
-
-/// Anything at all, for tables that somebody else reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opaque;
-
-impl<'de> Deserialize<'de> for Opaque {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(from).map(|_| Self)
     }
 }
 
@@ -227,7 +217,6 @@ macro_rules! schema {
 }
 
 schema! {
-    Opaque {"type": "object"};
     Address {"type": "string", "examples": ["127.0.0.1:8701"]};
     AddressOrNone {"type": "string", "examples": ["", "0.0.0.0:8702"]};
     Addresses {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}], "examples": ["127.0.0.1:8700"]};

@@ -116,7 +116,7 @@ fn to_upstream(
     let Some(source) = config.upstream.get(from) else {
         return;
     };
-    let (ours, theirs) = (source.spoken(), target.spoken());
+    let (ours, theirs) = (source.spoken().name(), target.spoken().name());
     if ours != theirs {
         let message =
             format!("speaks the dialect {theirs}, but {from} speaks {ours}: a fallback must speak the same");
