@@ -3,12 +3,14 @@
 mod capture;
 mod crash;
 mod damage;
+mod disk;
 mod errors;
 mod files;
 mod full;
 mod lines;
 mod lists;
 mod model;
+mod power;
 mod scale;
 mod turns;
 
