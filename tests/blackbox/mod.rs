@@ -16,6 +16,7 @@ mod http2_upstream;
 mod letters;
 mod limits;
 mod memory;
+mod order;
 mod pool;
 mod problems;
 mod reload;
