@@ -29,6 +29,10 @@ deny:
 bench *ARGS:
     cargo bench --locked --bench proxy -- --check {{ARGS}}
 
+# Event streams through Fender, direct and through others; fails beyond the limits. FENDER_BENCH_ENVOY names Envoy's binary.
+bench-stream *ARGS:
+    cargo bench --locked --bench stream -- --check {{ARGS}}
+
 # What each decision costs, and a refusal from end to end; fails beyond the limits.
 bench-policy *ARGS:
     cargo bench --locked --bench policy -- --check {{ARGS}}

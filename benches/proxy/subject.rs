@@ -16,8 +16,13 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn upstream() -> Self {
+        Self::role("upstream")
+    }
+
+    /// This program in a role of its own, that takes its address alone.
+    pub(crate) fn role(role: &str) -> Self {
         let address = free();
-        Self::start(itself(&["upstream", &address.to_string()]), address, None)
+        Self::start(itself(&[role, &address.to_string()]), address, None)
     }
 
     /// `role`: plain or lean.
@@ -44,7 +49,12 @@ impl Subject {
         Self::start(command, address, Some(folder))
     }
 
-    fn start(mut command: Command, address: SocketAddr, folder: Option<tempfile::TempDir>) -> Self {
+    /// A program that listens at `address`, and needs `folder`.
+    pub(crate) fn start(
+        mut command: Command,
+        address: SocketAddr,
+        folder: Option<tempfile::TempDir>,
+    ) -> Self {
         let start = Instant::now();
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the subject starts");
         let mut subject = Self { child, _folder: folder, address, first_answer: Duration::ZERO };
