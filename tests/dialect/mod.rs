@@ -1,7 +1,9 @@
 //! The dialects: what APIs answer, as tables; their streams, whole and in pieces; Fender's own answers in their words.
 
 mod answers;
+mod scanner;
 mod stream_reader;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
