@@ -12,7 +12,7 @@
 //!
 //! A request comes in through [`inbound`], which lets nothing pass whose framing is in doubt. [`proxy`] finds its plan in
 //! [`route`] and makes attempts through [`upstream`]; what to do after each is decided by [`policy`], which is pure. The
-//! answer goes back as it comes. [`deadletter`] keeps what could not be delivered. [`config`], [`telemetry`] and [`admin`] stand off to the side: traffic flows without them.
+//! answer goes back as it comes; what it means is told by a [`dialect`], the reader of what is known of an API. [`deadletter`] keeps what could not be delivered. [`config`], [`telemetry`] and [`admin`] stand off to the side: traffic flows without them.
 //! [`app`] builds the parts and is known to nobody but [`cli`].
 //!
 //! # Words

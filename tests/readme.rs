@@ -45,7 +45,7 @@ fn calls(shell: &str) -> Vec<Vec<String>> {
 /// Whether the call needs nobody to end it, and nothing but this machine's files.
 fn ends_by_itself(arguments: &[String]) -> bool {
     match arguments.first().map(String::as_str) {
-        Some("check" | "schema" | "defaults") => true,
+        Some("check" | "schema" | "defaults" | "dialect") => true,
         Some("demo") => arguments.iter().any(|argument| argument.starts_with("--duration")),
         _ => false,
     }

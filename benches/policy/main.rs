@@ -8,6 +8,7 @@
     reason = "a bench stops at once, and its table is what it is for"
 )]
 
+mod dialect;
 mod refusal;
 
 use std::hint::black_box;
@@ -38,6 +39,13 @@ fn main() -> ExitCode {
     println!("{:<44} {:>10} {:>10}", "ns a decision", "1 thread", "8 threads");
     let breaker = of_the_breaker();
     of_the_rest();
+    let (event, head) = dialect::measure();
+    if event > dialect::EVENT_MAX_NS {
+        missed.push(format!("an event costs {event:.1} ns, at most {}", dialect::EVENT_MAX_NS));
+    }
+    if head > dialect::HEAD_MAX_NS {
+        missed.push(format!("a head costs {head:.1} ns, at most {}", dialect::HEAD_MAX_NS));
+    }
     if breaker > BREAKER_MAX_NS {
         missed.push(format!("a closed breaker costs {breaker:.1} ns, at most {BREAKER_MAX_NS}"));
     }

@@ -181,7 +181,7 @@ impl Envelope {
     }
 
     fn status(&self, refusal: &Refusal<'_>, told: Option<Told>) -> StatusCode {
-        let of_waiting = told.and(self.waiting.status);
+        let of_waiting = told.and(self.waiting.status).filter(|_| !refusal.given_up);
         let own = || self.status.get(refusal.reason.as_str()).or_else(|| self.status.get(DEFAULT)).copied();
         of_waiting.or_else(own).unwrap_or(refusal.status)
     }

@@ -162,7 +162,7 @@ pub struct RefusalSpec {
 pub struct WaitingSpec {
     /// The body then.
     pub body: Option<Template>,
-    /// The status then.
+    /// The status then, unless Fender has tried already.
     pub status: Option<u16>,
     /// More header fields then.
     pub headers: BTreeMap<String, Template>,

@@ -34,6 +34,17 @@ use Scope::{Credential, Model, Recipient};
 
 const VECTORS: &[Vector] = &[
     vector(
+        "anthropic",
+        (
+            400,
+            NONE,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified workspace API usage limits."}}"#,
+        ),
+        (Quota, Refused),
+        None,
+        Credential,
+    ),
+    vector(
         "openai",
         (
             429,

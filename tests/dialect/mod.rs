@@ -1,7 +1,11 @@
 //! The dialects: what APIs answer, as tables; their streams, whole and in pieces; Fender's own answers in their words.
 
 mod answers;
+mod files;
+mod own_words;
+mod scanner;
 mod stream_reader;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
