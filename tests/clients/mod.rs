@@ -121,6 +121,73 @@ fn the_openai_sdk_asks_and_streams() {
     fine(command);
 }
 
+/// The official SDKs with their own retries on, before providers that fail in their usual ways.
+fn with_providers(part: &str) {
+    let Some(python) = python() else { return };
+    let peer = Peer::start(script(&python, "peer_providers.py"));
+    let provider = format!("http://127.0.0.1:{}", peer.port);
+    let folder = tempfile::tempdir().unwrap();
+    let fast = "retry.backoff = { base = \"20ms\", jitter = \"none\" }\nbreaker.consecutive_failures = 50\n";
+    let mut config = format!(
+        "[dead_letter]\npath = \"{}\"\nsync = \"full\"\n[upstream.dead]\nurl = \"{}\"\nroute = \"/dead\"\npreset = \"ai\"\n\
+         breaker.consecutive_failures = 3\n",
+        folder.path().join("letters.db").display(),
+        Upstream::nobody()
+    );
+    for name in ["openai", "anthropic", "gemini"] {
+        config += &format!(
+            "[upstream.{name}]\nurl = \"{provider}/{name}\"\nroute = \"/{name}\"\npreset = \"ai\"\ndialect = \"{name}\"\n\
+             stream.commit = \"first_content\"\n{fast}"
+        );
+    }
+    for name in ["slack", "telegram"] {
+        config += &format!(
+            "[upstream.{name}]\nurl = \"{provider}/{name}\"\nroute = \"/{name}\"\npreset = \"messaging\"\ndialect = \"{name}\"\n\
+             {fast}"
+        );
+    }
+    config += "[upstream.slack.headers]\nset = { authorization = \"Bearer xoxb-of-fender\" }\n";
+    let fender = Fender::start(config);
+    let mut command = script(&python, "peer_providers.py");
+    command.args(["call", part, &format!("http://{}", fender.server()), &provider]);
+    fine(command);
+    let secret = fs::read(folder.path().join("letters.db")).unwrap();
+    for word in ["of-the-application", "secret"] {
+        assert!(memchr::memmem::find(&secret, word.as_bytes()).is_none(), "{word} is in the store");
+        assert!(!fender.log().contains(word), "{word} is in the log");
+    }
+}
+
+#[test]
+fn the_openai_sdk_is_understood() {
+    with_providers("openai");
+}
+
+#[test]
+fn the_openai_sdk_hears_of_cuts_and_refusals() {
+    with_providers("openai_streams");
+}
+
+#[test]
+fn the_anthropic_sdk_is_understood() {
+    with_providers("anthropic");
+}
+
+#[test]
+fn the_gemini_sdk_is_understood() {
+    with_providers("gemini");
+}
+
+#[test]
+fn the_slack_sdk_is_understood() {
+    with_providers("slack");
+}
+
+#[test]
+fn the_telegram_sdk_is_understood() {
+    with_providers("telegram");
+}
+
 #[test]
 fn grpc_calls_and_streams_with_their_trailers() {
     let Some(python) = python() else { return };
