@@ -28,14 +28,16 @@ impl Subject {
     }
 
     pub(crate) fn fender(upstream: &Self) -> Self {
-        let (address, admin) = (free(), free());
+        let upstream = format!("[upstream.bench]\nurl = \"http://{}\"\nroute = \"/\"\n", upstream.address);
+        Self::fender_with(free(), &upstream)
+    }
+
+    /// With this admin listener and these upstreams, of which one answers at `/`.
+    pub(crate) fn fender_with(admin: SocketAddr, upstreams: &str) -> Self {
+        let address = free();
         let folder = tempfile::tempdir().expect("a folder for the config");
         let config = folder.path().join("fender.toml");
-        let text = format!(
-            "[server]\nlisten = [\"{address}\"]\n[admin]\nlisten = \"{admin}\"\n\
-             [upstream.bench]\nurl = \"http://{}\"\nroute = \"/\"\n",
-            upstream.address
-        );
+        let text = format!("[server]\nlisten = [\"{address}\"]\n[admin]\nlisten = \"{admin}\"\n{upstreams}");
         fs::write(&config, text).expect("the config is written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_fender"));
         command.args(["run", "--config"]).arg(config);
@@ -104,7 +106,7 @@ pub(crate) fn itself(arguments: &[&str]) -> Command {
     command
 }
 
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound")
 }
