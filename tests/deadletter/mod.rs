@@ -7,6 +7,7 @@ mod disk;
 mod errors;
 mod files;
 mod full;
+mod fuzz;
 mod lines;
 mod lists;
 mod model;
