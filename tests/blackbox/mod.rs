@@ -14,6 +14,7 @@ mod http2_upstream;
 mod letters;
 mod limits;
 mod memory;
+mod order;
 mod pool;
 mod problems;
 mod reload;
