@@ -80,16 +80,7 @@ pub(super) async fn keep(proxy: &Proxy, exchange: &Exchange, cause: Cause) -> Ow
             };
         }
     };
-    let own_key = plan.idempotency_key(&exchange.headers);
-    let fate = conclude(Facts {
-        hung_up: exchange.hung_up(),
-        may_have_acted: exchange.may_have_acted,
-        keyed: own_key.is_some(),
-        credential_missing: credential_missing(exchange),
-        ambiguous_replays: rule.replay.ambiguous == Ambiguous::Replay,
-        respond_error: rule.respond == Respond::Error && cause.reason.is_some(),
-        never_replayed: !rule.replay.enabled || cause.wait >= rule.replay.expire_after,
-    });
+    let fate = fate(exchange, cause);
     if cause.reason.is_none() && fate != Fate::Accepted {
         return Ownership::Clients; // What cannot be accepted is sent at once instead: nothing has failed yet.
     }
@@ -103,11 +94,29 @@ pub(super) async fn keep(proxy: &Proxy, exchange: &Exchange, cause: Cause) -> Ow
     };
     let fate = match captured {
         Captured::New(receipt) if fate == Fate::Accepted && exchange.hung_up() => {
-            disown(store, receipt.id(), own_key.is_some()).await
+            disown(store, receipt.id(), plan.idempotency_key(&exchange.headers).is_some()).await
         }
         _ => fate,
     };
     told(exchange, cause, fate, captured, durable)
+}
+
+/// Whether Fender would own the write if it were stored now.
+pub(super) fn would_accept(exchange: &Exchange, cause: Cause) -> bool {
+    fate(exchange, cause) == Fate::Accepted
+}
+
+fn fate(exchange: &Exchange, cause: Cause) -> Fate {
+    let rule = &exchange.plan.settings().dead_letter;
+    conclude(Facts {
+        hung_up: exchange.hung_up(),
+        may_have_acted: exchange.may_have_acted,
+        keyed: exchange.plan.idempotency_key(&exchange.headers).is_some(),
+        credential_missing: credential_missing(exchange),
+        ambiguous_replays: rule.replay.ambiguous == Ambiguous::Replay,
+        respond_error: rule.respond == Respond::Error && cause.reason.is_some(),
+        never_replayed: !rule.replay.enabled || cause.wait >= rule.replay.expire_after,
+    })
 }
 
 fn draft(exchange: &Exchange, cause: Cause, fate: Fate, body: Bytes) -> Draft {

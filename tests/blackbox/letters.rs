@@ -691,3 +691,36 @@ fn a_letter_waits_as_long_as_its_own_upstream_told_whatever_a_fallback_said() {
     let waits = (minutes("next_attempt_at") + 1440 - minutes("created_at")) % 1440;
     assert!((9..=11).contains(&waits), "{waits} minutes");
 }
+
+#[test]
+fn of_a_write_that_a_later_fallback_delivers_no_letter_stays() {
+    let first = Upstream::in_turn(&["429 Slow"]);
+    let (second, well) = patient("500 Oops");
+    let lines = format!(
+        "throttle = {{ adapt = false }}\n{FAST}\n[[upstream.api.fallback]]\non = [\"throttled\"]\nresponse = {{ status = 200, body = \"kept\" }}\n\
+         [[upstream.api.fallback]]\non = [\"throttled\"]\nupstream = \"second\""
+    );
+    let more = format!("[upstream.second]\nurl = \"{}\"\nretry = {{ max_attempts = 1 }}", second.url());
+    let (setup, _folder) = keeping(&format!("{}\n{more}", first.as_api(&lines)));
+    let fender = setup.start();
+    // Nothing supplies its credential, so that it cannot be Fender's and the fixed words are not said.
+    let secret = "authorization: Bearer own\r\n";
+    well.store(true, Ordering::SeqCst);
+    let answer = fender.post("/", secret, b"x");
+    assert_eq!((answer.status(), answer.field("fender-fallback").as_str()), (200, "second"));
+    assert_eq!(answer.field("fender-letter"), "");
+    assert_eq!(letters(&fender), Vec::<Value>::new(), "an operator would send it a second time");
+    // Where nobody takes it a copy is kept all the same.
+    let shaky = Upstream::nobody();
+    let lines = lines.replace("\"second\"", "\"nobody\"");
+    let more = format!("[upstream.nobody]\nurl = \"{shaky}\"\nretry = {{ max_attempts = 1 }}");
+    let (setup, _folder) = keeping(&format!("{}\n{more}", first.as_api(&lines)));
+    let fender = setup.start();
+    let answer = fender.post("/", secret, b"x");
+    assert_eq!((answer.status(), answer.field("fender-reason").as_str()), (429, "credential"));
+    assert_eq!(letters(&fender)[0]["parked_because"], "credential");
+    // One that can be Fender's is answered with the fixed words, and stored.
+    let answer = fender.post("/", "", b"x");
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "kept"));
+    assert_eq!(state_of(&fender, &answer.field("fender-letter")), "pending");
+}
