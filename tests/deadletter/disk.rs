@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use crate::support::eventually;
+
 /// A file system that is mounted as long as this lives.
 pub(super) struct Disk {
     folder: tempfile::TempDir,
@@ -64,10 +66,15 @@ impl Disk {
     }
 
     /// The machine is on again: what is in the image is all that is left.
+    ///
+    /// Another mount namespace may hold the old mount for a moment longer, and whoever mounts it then gets the disk that is out.
     pub(super) fn power_on_again(&mut self) {
-        assert!(run(Command::new("umount").arg(self.path())), "somebody still holds the disk");
-        self.mounted = false;
-        assert!(self.mount_image());
+        eventually("the disk comes up", || {
+            assert!(run(Command::new("umount").arg(self.path())), "somebody still holds the disk");
+            self.mounted = false;
+            assert!(self.mount_image());
+            std::fs::write(self.path().join("lamp"), "on").is_ok()
+        });
     }
 }
 
