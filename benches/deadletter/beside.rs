@@ -1,6 +1,9 @@
 //! What captures do to the traffic beside them: a healthy upstream's answers while another's writes are all kept.
 
-use std::time::Duration;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::paced::Paced;
 use crate::subject::{Subject, free};
@@ -9,9 +12,10 @@ const READS: u32 = 1000;
 const WRITES: u32 = 1000;
 const SLICE: Duration = Duration::from_secs(3);
 
-/// The p99 of reads beside captures over that of reads alone, and over that beside as many writes that fail and are not kept: the
-/// medians over the rounds. Prints a row for each.
-pub(crate) fn measure(folder: &std::path::Path, rounds: usize) -> [f64; 2] {
+/// The p99 of reads beside captures over that of reads alone, and over that beside as many writes that fail and are not kept while
+/// a bare file is flushed as often: what the machine asks for such traffic and such a disk. The medians over the rounds; prints
+/// a row for each.
+pub(crate) fn measure(folder: &Path, rounds: usize) -> [f64; 2] {
     let upstream = Subject::upstream();
     let down = |name: &str, lines: &str| {
         // Nobody listens there; the breaker soon says so, and goes on saying so.
@@ -38,13 +42,15 @@ pub(crate) fn measure(folder: &std::path::Path, rounds: usize) -> [f64; 2] {
     println!("\n{rounds} rounds of {SLICE:?}, {READS} GET/s of 1 KiB; latency in us");
     println!("{:<34} {:>8} {:>8} {:>8}", "", "reads", "p50", "p99");
     let arms = [
-        ("alone", None),
-        ("beside 1,000 POST/s refused", Some((REFUSED, "503"))),
-        ("beside 1,000 POST/s kept", Some((KEPT, "202"))),
+        ("alone", None, false),
+        ("beside 1,000 POST/s refused", Some((REFUSED, "503")), false),
+        ("the same, and as many bare flushes", Some((REFUSED, "503")), true),
+        ("beside 1,000 POST/s kept", Some((KEPT, "202")), false),
     ];
-    let mut figures = [const { Vec::new() }; 3];
+    let mut figures = [const { Vec::new() }; 4];
     for _ in 0..rounds {
-        for ((_, writes), figures) in arms.iter().zip(&mut figures) {
+        for ((_, writes, flushes), figures) in arms.iter().zip(&mut figures) {
+            let flushing = flushes.then(|| flush(folder));
             let writes = writes.map(|(path, status)| {
                 Paced::spawn(fender.address, &format!("/post/{path}"), WRITES, status, SLICE)
             });
@@ -53,18 +59,39 @@ pub(crate) fn measure(folder: &std::path::Path, rounds: usize) -> [f64; 2] {
                 let asked = f64::from(WRITES) * SLICE.as_secs_f64();
                 assert!(made >= asked * 0.99, "only {made} of {asked} writes");
             }
+            if let Some(flushing) = flushing {
+                flushing.join().expect("the disk takes it");
+            }
             figures.push(reads);
         }
     }
-    for ((name, _), figures) in arms.iter().zip(&figures) {
+    for ((name, ..), figures) in arms.iter().zip(&figures) {
         let column = |nth: usize| median(figures.iter().map(|figures: &[f64; 3]| figures[nth]).collect());
         println!("{name:<34} {:>8.0} {:>8.0} {:>8.0}", column(0), column(1), column(2));
     }
-    let [alone, refused, kept] = figures;
+    let [alone, _, flushed, kept] = figures;
     let over = |floor: &Vec<[f64; 3]>| {
         median(kept.iter().zip(floor).map(|(kept, floor)| kept[2] / floor[2]).collect())
     };
-    [over(&alone), over(&refused)]
+    [over(&alone), over(&flushed)]
+}
+
+/// Overwrites pieces of a file as often as writes come, and flushes each.
+fn flush(folder: &Path) -> thread::JoinHandle<()> {
+    let path = folder.join("bare");
+    thread::spawn(move || {
+        let file = std::fs::File::options().create(true).write(true).truncate(false).open(path).unwrap();
+        let (start, apart, piece) = (Instant::now(), Duration::from_secs(1) / WRITES, vec![b'x'; 8 << 10]);
+        for number in 0.. {
+            let due = start + apart * number;
+            if due >= start + SLICE {
+                return;
+            }
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            file.write_all_at(&piece, u64::from(number % 1000) * 8192).unwrap();
+            file.sync_data().unwrap();
+        }
+    })
 }
 
 /// Sizes of bodies, which are paths too.

@@ -45,8 +45,11 @@ const OPEN_MAX: Duration = Duration::from_millis(300);
 const PAGE_MAX: Duration = Duration::from_millis(20);
 const RESIDENT_MAX_MIB: f64 = 8.0;
 
-/// What a thousand captures a second may make of the p99 of the reads beside them.
+/// What a thousand captures a second may make of the p99 of the reads beside them: where Fender, its upstream and the load have
+/// cores of their own, and where they share two.
 const BESIDE_MAX: f64 = 1.1;
+const BESIDE_SHARED_MAX: f64 = 4.0;
+const CORES: usize = 4;
 
 /// Letters delivered a second: where the config says how many, and where nothing holds them up.
 const PACED: f64 = 200.0;
@@ -93,10 +96,15 @@ fn main() -> ExitCode {
         missed.push("a backlog".to_owned());
     }
     missed.extend(drains(folder.path()));
-    let [over_alone, over_refused] = beside::measure(folder.path(), rounds);
-    println!("p99 beside captures: {over_alone:.2} of alone, {over_refused:.2} of beside refusals");
-    if over_alone > BESIDE_MAX {
-        missed.push(format!("p99 beside captures: {over_alone:.2} of alone, at most {BESIDE_MAX}"));
+    let [over_alone, over_flushed] = beside::measure(folder.path(), rounds);
+    println!(
+        "p99 beside captures: {over_alone:.2} of alone, {over_flushed:.2} of beside refusals and bare flushes"
+    );
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let most = if cores >= CORES { BESIDE_MAX } else { BESIDE_SHARED_MAX };
+    if over_alone > most {
+        missed
+            .push(format!("p99 beside captures: {over_alone:.2} of alone, at most {most} on {cores} cores"));
     }
     for miss in &missed {
         println!("beyond the limit: {miss}");
