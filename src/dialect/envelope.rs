@@ -150,7 +150,8 @@ impl Envelope {
                 headers.extend(self.waiting.again.iter().cloned());
             }
         }
-        if refusal.given_up {
+        // Who is told of a wait beyond what its client sits out well is not to try again by itself either.
+        if refusal.given_up || told.is_some_and(|told| !told.whole) {
             headers.extend(self.given_up.iter().cloned());
         }
         let body =
@@ -177,7 +178,10 @@ impl Envelope {
 
     fn told(&self, refusal: &Refusal<'_>) -> Option<Told> {
         let wait = refusal.retry_after?;
-        Some(Told { wait: wait.min(self.waiting.max), whole: wait <= self.waiting.max })
+        let whole = wait <= self.waiting.max;
+        // A client that can be told not to try again hears how long it is; one that cannot would sleep for it.
+        let shown = if whole || !self.given_up.is_empty() { wait } else { self.waiting.max };
+        Some(Told { wait: shown, whole })
     }
 
     fn status(&self, refusal: &Refusal<'_>, told: Option<Told>) -> StatusCode {

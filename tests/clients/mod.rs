@@ -127,7 +127,7 @@ fn with_providers(part: &str) {
     let peer = Peer::start(script(&python, "peer_providers.py"));
     let provider = format!("http://127.0.0.1:{}", peer.port);
     let folder = tempfile::tempdir().unwrap();
-    let fast = "retry.backoff = { base = \"20ms\", jitter = \"none\" }\nbreaker.consecutive_failures = 50\n";
+    let fast = "retry.backoff = { base = \"20ms\", jitter = \"none\" }\nbreaker.enabled = false\n";
     let mut config = format!(
         "[dead_letter]\npath = \"{}\"\nsync = \"full\"\n[upstream.dead]\nurl = \"{}\"\nroute = \"/dead\"\npreset = \"ai\"\n\
          breaker.consecutive_failures = 3\n",

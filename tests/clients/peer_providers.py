@@ -65,7 +65,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
     def fault(self, key):
         """The number of this call, and what it meets."""
         COUNTS[key] += 1
-        return COUNTS[key], key.rsplit("-", 1)[-1]
+        return COUNTS[key], key.rsplit("-", 1)[-1] if "-" in key else key[-1]
 
     def openai(self, asked):
         number, fault = self.fault(asked["model"])
