@@ -1,5 +1,7 @@
 //! The clients that people really use, through Fender. Those that cannot be had are skipped aloud.
 
+mod dialects;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -11,11 +13,16 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// The Python of a venv with the clients in it; installed once for all tests.
 fn python() -> Option<PathBuf> {
+    python_with("clients", &[])
+}
+
+/// The same for a venv of that name, with these clients.
+fn python_with(venv: &str, clients: &[&str]) -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let lock = File::create(folder.join("clients.lock")).unwrap();
+    let lock = File::create(folder.join(format!("{venv}.lock"))).unwrap();
     lock.lock().unwrap();
-    let venv = folder.join("clients");
-    let output = Command::new(format!("{SCRIPTS}/install")).arg(&venv).output().unwrap();
+    let venv = folder.join(venv);
+    let output = Command::new(format!("{SCRIPTS}/install")).arg(&venv).args(clients).output().unwrap();
     if !output.status.success() {
         skip(&String::from_utf8_lossy(&output.stderr));
         return None;
