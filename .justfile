@@ -17,6 +17,10 @@ test:
 prove ROUNDS="1000":
     FENDER_PROVE_ROUNDS={{ROUNDS}} cargo nextest run --no-capture -E 'test(/^prove::/)'
 
+# Nothing accepted is lost when the power goes: cuts it so many times, on a disk of its own. Needs root, mkfs.ext4 and python3.
+power ROUNDS="300":
+    FENDER_POWER_ROUNDS={{ROUNDS}} cargo nextest run --no-capture -E 'test(/^deadletter::power::/)'
+
 # Licences, duplicates, sources and bans of what we depend on.
 deny:
     cargo deny check bans licenses sources
@@ -24,6 +28,10 @@ deny:
 # The proxy against direct and against plain forwarders, in one run; fails beyond the limits.
 bench *ARGS:
     cargo bench --locked --bench proxy -- --check {{ARGS}}
+
+# Event streams through Fender, direct and through others; fails beyond the limits. FENDER_BENCH_ENVOY names Envoy's binary.
+bench-stream *ARGS:
+    cargo bench --locked --bench stream -- --check {{ARGS}}
 
 # What each decision costs, and a refusal from end to end; fails beyond the limits.
 bench-policy *ARGS:

@@ -1,10 +1,25 @@
 //! The store beside what a disk can do at all: letters captured durably a second, and as many appends of the same bytes to a
-//! bare file, each with its `fdatasync`, interleaved in one run. Then what a great backlog costs.
+//! bare file, each with its `fdatasync`, interleaved in one run. Then what a great backlog costs, how fast one goes out again, and
+//! what captures do to the traffic beside them.
 //!
 //! `--check` fails beyond the limits; `--rounds N` measures longer.
 #![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot measure stops at once")]
 #![expect(clippy::print_stdout, reason = "its table is what it is for")]
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "a bench that cannot measure stops at once")]
+
+mod beside;
+mod drain;
+#[path = "../proxy/load.rs"]
+#[expect(dead_code, reason = "the proxy's bench uses the rest")]
+mod load;
+mod paced;
+#[path = "../proxy/peers.rs"]
+#[expect(dead_code, reason = "the proxy's bench uses the rest")]
+mod peers;
+#[path = "../proxy/subject.rs"]
+#[expect(dead_code, reason = "the proxy's bench uses the rest")]
+mod subject;
 
 use std::fs::File;
 use std::io::Write;
@@ -30,15 +45,32 @@ const OPEN_MAX: Duration = Duration::from_millis(300);
 const PAGE_MAX: Duration = Duration::from_millis(20);
 const RESIDENT_MAX_MIB: f64 = 8.0;
 
+/// What a thousand captures a second may make of the p99 of the reads beside them.
+const BESIDE_MAX: f64 = 1.1;
+
+/// Letters delivered a second: where the config says how many, and where nothing holds them up.
+const PACED: f64 = 200.0;
+const PACED_WITHIN: f64 = 0.05;
+const UNLIMITED_MIN: f64 = 2000.0;
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let rounds = words.iter().skip_while(|word| *word != "--rounds").nth(1);
     let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    if let [role, path] = words.as_slice()
-        && role == "backlog"
-    {
-        return backlog(Path::new(path));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["backlog", path] => return backlog(Path::new(path)),
+        ["role", "upstream", listen] => {
+            peers::upstream(listen.parse().unwrap());
+            return ExitCode::SUCCESS;
+        }
+        ["role", "paced", target, path, per_second, status, millis] => {
+            let slice = Duration::from_millis(millis.parse().unwrap());
+            paced::run(target.parse().unwrap(), path, per_second.parse().unwrap(), status, slice);
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
 
     let mut missed = Vec::new();
@@ -60,14 +92,33 @@ fn main() -> ExitCode {
     if !status.success() {
         missed.push("a backlog".to_owned());
     }
+    missed.extend(drains(folder.path()));
+    let [over_alone, over_refused] = beside::measure(folder.path(), rounds);
+    println!("p99 beside captures: {over_alone:.2} of alone, {over_refused:.2} of beside refusals");
+    if over_alone > BESIDE_MAX {
+        missed.push(format!("p99 beside captures: {over_alone:.2} of alone, at most {BESIDE_MAX}"));
+    }
     for miss in &missed {
         println!("beyond the limit: {miss}");
     }
-    if words.iter().any(|word| word == "--check") && !missed.is_empty() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+    if words.contains(&"--check") && !missed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Prints how fast letters go out; gives what is beyond the limits.
+fn drains(folder: &Path) -> Vec<String> {
+    let paced = drain::measure(folder, "paced", 2000, &format!("per_second = {PACED:.1}, concurrency = 16"));
+    let unlimited = drain::measure(folder, "unlimited", 20_000, "per_second = 1000000.0, concurrency = 64");
+    println!(
+        "\nreplays: {paced:.1} a second where {PACED} are allowed, {unlimited:.0} where nothing holds them up"
+    );
+    let mut missed = Vec::new();
+    if (paced / PACED - 1.0).abs() > PACED_WITHIN {
+        missed.push(format!("replays: {paced:.1} a second, not {PACED} within {PACED_WITHIN}"));
     }
+    if unlimited < UNLIMITED_MIN {
+        missed.push(format!("replays: {unlimited:.0} a second, at least {UNLIMITED_MIN}"));
+    }
+    missed
 }
 
 /// Prints both rows; gives captures for each bare append.
@@ -126,16 +177,22 @@ fn fill(path: &Path) {
     let (store, _) = Store::open(&DeadLetter { sync: Sync::Normal, ..settings(path) }).unwrap();
     let runtime = runtime();
     runtime.block_on(async {
-        for chunk in 0..BACKLOG / 1000 {
-            let one = |number| {
-                let store = store.clone();
-                async move { store.capture(draft(chunk * 1000 + number)).await.map(|_| ()) }
-            };
-            let all: tokio::task::JoinSet<_> = (0..1000).map(one).collect();
-            all.join_all().await.into_iter().for_each(|captured| captured.unwrap());
-        }
+        capture_many(&store, 0..BACKLOG, draft).await;
         store.close().await;
     });
+}
+
+/// A letter for each number, a thousand at once.
+async fn capture_many(store: &Store, numbers: std::ops::Range<u64>, draft: impl Fn(u64) -> Draft) {
+    let numbers: Vec<u64> = numbers.collect();
+    for chunk in numbers.chunks(1000) {
+        let one = |number: &u64| {
+            let (store, draft) = (store.clone(), draft(*number));
+            async move { store.capture(draft).await.map(|_| ()) }
+        };
+        let all: tokio::task::JoinSet<_> = chunk.iter().map(one).collect();
+        all.join_all().await.into_iter().for_each(|captured| captured.unwrap());
+    }
 }
 
 /// Opens a great backlog, asks about it, and tells the times and the memory.
@@ -213,6 +270,11 @@ fn draft(number: u64) -> Draft {
             answer: None,
         }],
     }
+}
+
+/// One that waits for no other.
+fn unkeyed(number: u64) -> Draft {
+    Draft { order_key: None, ..draft(number) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of a bench is far below 2^52")]

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fender::config::{Upstream, load_text};
-use fender::policy::judge::Judged;
+use fender::policy::judge::{Judged, Meaning};
 use fender::policy::retry::Asking;
 use fender::policy::told;
 use fender::telemetry::metrics::Metrics;
@@ -151,12 +151,14 @@ fn of_the_rest() {
     let dated = |name: &str| (name == "retry-after").then_some("Sun, 06 Nov 1994 08:49:37 GMT");
     row("told wait: a date", |_, _| told::told(&dated, Duration::from_secs(1)));
     let lists = [&retry.on[..], &settings.breaker.failures[..]];
-    row("judge: an answer of 200", |_, _| Judged::answer(black_box(200), None, false, &lists));
+    row("judge: an answer of 200", |_, _| {
+        Judged::answer(black_box(200), Meaning::by_status(black_box(200), None, false), &lists)
+    });
     row("judge: an answer of 503, and who names it", |_, _| {
-        let ended = Judged::answer(black_box(503), None, false, &lists);
+        let ended = Judged::answer(black_box(503), Meaning::by_status(black_box(503), None, false), &lists);
         (ended.is_named_by(&retry.on), ended.is_named_by(&settings.breaker.failures))
     });
-    let ended = Judged::answer(503, None, false, &lists);
+    let ended = Judged::answer(503, Meaning::by_status(503, None, false), &lists);
     let asking = Asking {
         ended,
         attempts: 1,

@@ -69,7 +69,8 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-fn request(path: &str) -> Vec<u8> {
+/// `GET path`, or a POST of so many bytes to `/post/BYTES`.
+pub(crate) fn request(path: &str) -> Vec<u8> {
     match path.strip_prefix("/post/") {
         Some(bytes) => {
             let body = "x".repeat(bytes.parse().expect("a size"));
@@ -104,7 +105,7 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
         assert!(count > 0, "the target hung up");
         filled += count;
         if let Some(head) = memchr::memmem::find(&buffer[..filled], b"\r\n\r\n") {
-            break length(&buffer[..head]) - (filled - head - 4);
+            break length(&buffer[..head], "HTTP/1.1 200") - (filled - head - 4);
         }
     };
     while left > 0 {
@@ -114,12 +115,13 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
     }
 }
 
-fn length(head: &[u8]) -> usize {
+/// The length of an answer with this head; `expected` is how it has to begin.
+pub(crate) fn length(head: &[u8], expected: &str) -> usize {
     let head = std::str::from_utf8(head).expect("a head is ASCII");
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.starts_with(expected), "{head}");
     let value = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then_some(value)
     });
-    value.and_then(|value| value.trim().parse().ok()).expect("the upstream sends lengths")
+    value.and_then(|value| value.trim().parse().ok()).expect("answers have lengths")
 }

@@ -16,8 +16,13 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn upstream() -> Self {
+        Self::role("upstream")
+    }
+
+    /// This program in a role of its own, that takes its address alone.
+    pub(crate) fn role(role: &str) -> Self {
         let address = free();
-        Self::start(itself(&["upstream", &address.to_string()]), address, None)
+        Self::start(itself(&[role, &address.to_string()]), address, None)
     }
 
     /// `role`: plain or lean.
@@ -28,21 +33,28 @@ impl Subject {
     }
 
     pub(crate) fn fender(upstream: &Self) -> Self {
-        let (address, admin) = (free(), free());
+        let upstream = format!("[upstream.bench]\nurl = \"http://{}\"\nroute = \"/\"\n", upstream.address);
+        Self::fender_with(free(), &upstream)
+    }
+
+    /// With this admin listener and these upstreams, of which one answers at `/`.
+    pub(crate) fn fender_with(admin: SocketAddr, upstreams: &str) -> Self {
+        let address = free();
         let folder = tempfile::tempdir().expect("a folder for the config");
         let config = folder.path().join("fender.toml");
-        let text = format!(
-            "[server]\nlisten = [\"{address}\"]\n[admin]\nlisten = \"{admin}\"\n\
-             [upstream.bench]\nurl = \"http://{}\"\nroute = \"/\"\n",
-            upstream.address
-        );
+        let text = format!("[server]\nlisten = [\"{address}\"]\n[admin]\nlisten = \"{admin}\"\n{upstreams}");
         fs::write(&config, text).expect("the config is written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_fender"));
         command.args(["run", "--config"]).arg(config);
         Self::start(command, address, Some(folder))
     }
 
-    fn start(mut command: Command, address: SocketAddr, folder: Option<tempfile::TempDir>) -> Self {
+    /// A program that listens at `address`, and needs `folder`.
+    pub(crate) fn start(
+        mut command: Command,
+        address: SocketAddr,
+        folder: Option<tempfile::TempDir>,
+    ) -> Self {
         let start = Instant::now();
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the subject starts");
         let mut subject = Self { child, _folder: folder, address, first_answer: Duration::ZERO };
@@ -104,7 +116,7 @@ pub(crate) fn itself(arguments: &[&str]) -> Command {
     command
 }
 
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound")
 }

@@ -5,6 +5,7 @@
 
 mod api;
 mod auth;
+mod counted;
 mod health;
 mod letter_view;
 mod letters;

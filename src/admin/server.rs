@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,10 +13,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::counted::Counted;
 use super::state::Admin;
 use super::{api, health, letters};
 
@@ -25,8 +28,11 @@ const BODY_MAX: usize = 64 * 1024;
 /// No call takes longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection is asked to end after this long, and ends.
+/// A connection is asked to end after this long, and ends with the answer that is under way…
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
+
+/// …for which it has another such span as often as its peer has taken so much in the last one.
+const TAKEN_MIN: u64 = 64 * 1024;
 
 /// No head takes longer; nor does a connection rest longer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,15 +72,24 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let (stream, taken) = Counted::new(stream);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
-    // There are few places here, and probes need one: a connection that takes no answers must not keep it.
-    let served = match tokio::time::timeout(CONNECTION_MAX, serving.as_mut()).await {
-        Ok(served) => served,
-        Err(_) => {
-            serving.as_mut().graceful_shutdown();
-            tokio::time::timeout(CALL_TIMEOUT, serving).await.unwrap_or(Ok(()))
+    // There are few places here, and probes need one: a connection that takes no answers must not keep it. An export may take
+    // minutes, and is taken all the while.
+    let mut served = timeout(CONNECTION_MAX, serving.as_mut()).await;
+    if served.is_err() {
+        serving.as_mut().graceful_shutdown();
+        let mut before = taken.load(Ordering::Relaxed);
+        loop {
+            served = timeout(CALL_TIMEOUT, serving.as_mut()).await;
+            let now = taken.load(Ordering::Relaxed);
+            if served.is_ok() || now - before < TAKEN_MIN {
+                break;
+            }
+            before = now;
         }
-    };
+    }
+    let served = served.unwrap_or(Ok(()));
     if let Err(error) = served {
         tracing::debug!(%error, "admin connection ended");
     }

@@ -27,7 +27,7 @@ use crate::proxy::stale::Stale;
 use crate::proxy::{Letters, Proxy};
 use crate::ready::{Pulse, Readiness};
 use crate::telemetry::access;
-use crate::telemetry::events::{self, ConfigWarning, Listening, NotBuilt, StoreOpened, emit};
+use crate::telemetry::events::{self, ConfigWarning, Listening, StoreOpened, emit};
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Degradation;
@@ -86,9 +86,6 @@ impl App {
         watcher.follow(files);
         for warning in &warnings {
             emit(&ConfigWarning { problem: &warning.to_string() });
-        }
-        for what in config::unbuilt_in_force(&config) {
-            emit(&NotBuilt { what: &what });
         }
         raise_descriptor_limit();
         let workers = worker::count(config.server.workers);

@@ -100,8 +100,7 @@ async fn checks(admin: Arc<Admin>) {
     loop {
         let now = clock::now();
         let table = admin.table.load_full();
-        let due =
-            table.upstreams().iter().filter_map(|upstream| upstream.check_if_due(0, &admin.memory, now));
+        let due = table.upstreams().iter().filter_map(|upstream| upstream.check_if_due(0, now));
         let next = due.min().unwrap_or(now + TICK).min(now + TICK);
         drop(table);
         tokio::time::sleep_until(next.into()).await;

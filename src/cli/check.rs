@@ -36,9 +36,6 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn report(args: &Args, loaded: &Loaded) -> ExitCode {
     say_error(&config::render(&loaded.warnings, std::io::stderr().is_terminal()));
-    for line in config::unbuilt_in_force(&loaded.config) {
-        say_error(&format!("warning: not built yet, so not in force: {line}\n"));
-    }
     if let Some(upstream) = &args.explain {
         let Some(text) = loaded.explain(upstream) else {
             let names: Vec<&str> = loaded.config.upstream.keys().map(String::as_str).collect();

@@ -39,4 +39,3 @@ pub use self::read::nearest;
 pub use self::render::render;
 pub use self::schema::schema;
 pub use self::source::Place;
-pub use self::unbuilt::unbuilt_in_force;

@@ -2,7 +2,6 @@
 //!
 //! Building a policy means deleting its lines here.
 
-use super::model::{Config, Upstream};
 use super::problem::{Kind, Problem};
 use super::tree::{Node, Step, Value};
 
@@ -27,9 +26,9 @@ pub(super) const UNBUILT: &[Unbuilt] = &[
     key("notify", "webhooks"),
     key("trace", "traces"),
     key("upstream.*.proxy", "an egress proxy"),
-    key("upstream.*.stream", "event streams' own limits"),
+    key("upstream.*.stream.keepalive", "comments that keep a stream alive"),
     Unbuilt { path: "upstream.*.dead_letter.credentials", but: &["drop"], what: "sealing" },
-    key("route.*.stream", "event streams' own limits"),
+    key("route.*.stream.keepalive", "comments that keep a stream alive"),
     Unbuilt { path: "route.*.dead_letter.credentials", but: &["drop"], what: "sealing" },
 ];
 
@@ -49,29 +48,6 @@ pub(super) fn refuse(tree: &Node) -> Vec<Problem> {
         });
     }
     problems
-}
-
-/// The policies that presets and profiles ask for and that are not built yet, one line an upstream.
-pub fn unbuilt_in_force(config: &Config) -> Vec<String> {
-    let lines = config.upstream.iter().filter_map(|(name, upstream)| {
-        let asked = asked_for(upstream);
-        (!asked.is_empty())
-            .then(|| format!("upstream.{name} (preset {}): {}", upstream.preset.as_str(), asked.join(", ")))
-    });
-    lines.collect()
-}
-
-fn asked_for(upstream: &Upstream) -> Vec<&'static str> {
-    use super::model::Preset;
-    let policies = [("upstream.*.stream", "stream.first_content", upstream.stream.first_content.is_some())];
-    // The plain defaults ask for a breaker and retries too; only a preset is somebody's choice.
-    let chosen = upstream.preset != Preset::Internal;
-    let unbuilt = |path: &str| UNBUILT.iter().any(|unbuilt| unbuilt.path == path);
-    policies
-        .into_iter()
-        .filter(|(path, _, asked)| chosen && *asked && unbuilt(path))
-        .map(|(_, name, _)| name)
-        .collect()
 }
 
 /// Whether one step of a pattern fits a key.

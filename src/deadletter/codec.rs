@@ -82,7 +82,62 @@ impl Sealed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, prop_assert_ne};
+    use proptest::test_runner::Config;
+    use proptest::{option, proptest};
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn any_headers_read_back_as_written(headers in vec((any::<String>(), vec(any::<u8>(), 0..40)), 0..8)) {
+            prop_assert_eq!(decode(&encode(&headers)), Some(headers));
+        }
+
+        /// Nothing but what was written reads as headers: each list has one form.
+        #[test]
+        fn any_bytes_are_no_headers_or_those_that_they_were_made_of(bytes in vec(0_u8..12, 0..60)) {
+            if let Some(headers) = decode(&bytes) {
+                prop_assert_eq!(encode(&headers), bytes);
+            }
+        }
+
+        /// Whatever is cut, flipped or put in, no letter goes up as another one: not by a byte that moves from part to part.
+        #[test]
+        fn the_checksum_tells_any_change(
+            parts in vec("[a-c]{0,6}", 5),
+            others in vec("[a-c]{0,6}", 5),
+            keys in (option::of("[a-c]{1,3}"), option::of("[a-c]{1,3}")),
+        ) {
+            let sum = |parts: &[String], key: &Option<String>| {
+                let [upstream, method, path, headers, body] = parts else { panic!("five parts") };
+                Sealed {
+                    id: LetterId::after(None, 5, 7),
+                    upstream,
+                    method,
+                    path,
+                    key_header: key.as_deref().map(|key| ("key", key)),
+                    headers: headers.as_bytes(),
+                    body_sum: &sum_of_body(body.as_bytes()),
+                }
+                .sum()
+            };
+            if (&parts, &keys.0) == (&others, &keys.1) {
+                prop_assert_eq!(sum(&parts, &keys.0), sum(&others, &keys.1));
+            } else {
+                prop_assert_ne!(sum(&parts, &keys.0), sum(&others, &keys.1));
+            }
+            for at in 0..parts.len() {
+                let mut moved = parts.clone();
+                let Some(byte) = moved[at].pop() else { continue };
+                moved[(at + 1) % 5].insert(0, byte);
+                prop_assert!(moved == parts || sum(&moved, &keys.0) != sum(&parts, &keys.0));
+            }
+        }
+    }
 
     #[test]
     fn headers_read_back_as_written() {

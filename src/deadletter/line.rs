@@ -209,13 +209,16 @@ impl Told {
             order_key: self.order_key,
             idempotency_key: self.idempotency_key,
             key_header,
-            body_bytes: self.body_bytes,
+            body_bytes: Some(self.body_bytes).filter(|bytes| *bytes <= MOST).ok_or("body_bytes")?,
             created_at_ms: ms(&self.created_at).ok_or("created_at")?,
             updated_at_ms: ms(&self.updated_at).ok_or("updated_at")?,
             next_attempt_at_ms: maybe(self.next_attempt_at).ok_or("next_attempt_at")?,
             heartbeat_at_ms: maybe(self.heartbeat_at).ok_or("heartbeat_at")?,
             expires_at_ms: ms(&self.expires_at).ok_or("expires_at")?,
-            version: version.and_then(|version| version.parse().ok()).ok_or("etag")?,
+            version: version
+                .and_then(|version| version.parse().ok())
+                .filter(|version| *version <= MOST)
+                .ok_or("etag")?,
             attempts: self.attempts.into_iter().map(ToldAttempt::attempt).collect::<Result<_, _>>()?,
             priority: self.priority,
             repeatable: self.repeatable,
@@ -232,14 +235,22 @@ impl ToldAttempt {
             outcome: outcome.ok_or("attempts.outcome")?,
             status: self.status,
             error: self.error,
-            duration_ms: self.duration_ms,
+            duration_ms: Some(self.duration_ms)
+                .filter(|ms| *ms <= LONGEST_MS)
+                .ok_or("attempts.duration_ms")?,
             answer: self.answer,
         })
     }
 }
 
+/// The largest number that a line may bring: it is counted on from there, and must not run over.
+pub(super) const MOST: u64 = 1 << 53;
+
+/// The longest attempt that a line may tell of, 34 years: the store keeps their sum.
+pub(super) const LONGEST_MS: u64 = 1 << 40;
+
 /// The last millisecond that four digits of a year can tell; later ones read as it.
-const LAST_MS: u64 = 253_402_300_799_999;
+pub(super) const LAST_MS: u64 = 253_402_300_799_999;
 
 /// Milliseconds since 1970 as `2026-01-02T03:04:05.678Z`.
 fn time(unix_ms: u64) -> String {

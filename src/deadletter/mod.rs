@@ -7,6 +7,8 @@
 //! It never sends anything, knows no HTTP, and never takes down the proxying of what needs no store.
 
 mod codec;
+#[cfg(test)]
+mod fuzz;
 mod id;
 mod letter;
 mod line;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
+pub use crate::policy::judge::Meaning;
 use crate::policy::outcome::Outcome;
+pub use crate::policy::throttle::Scope;
 use crate::policy::told;
 use crate::policy::verdict::Verdict;
 
@@ -27,32 +26,6 @@ pub enum Ruling {
     Known(Meaning),
     /// The body tells; no more than so many bytes of it are worth reading.
     Read { max: usize },
-}
-
-/// What an answer, or an error event of a stream, means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meaning {
-    /// The class of the end.
-    pub outcome: Outcome,
-    /// What the attempt did upstream.
-    pub verdict: Verdict,
-    /// How long the upstream told to wait, for a failure.
-    pub told: Option<Duration>,
-    /// Whom the wait or the used-up quota concerns.
-    pub scope: Scope,
-}
-
-/// Whom a wait concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// All requests under the same credential.
-    #[default]
-    Credential,
-    /// Those of them to the same recipient.
-    Recipient,
-    /// Those of them to the same model.
-    Model,
 }
 
 impl Meaning {

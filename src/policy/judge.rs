@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::outcome::Outcome;
 use super::reason::Reason;
+use super::throttle::Scope;
 use super::trigger::Trigger;
 use super::verdict::Verdict;
 
@@ -20,20 +21,47 @@ pub struct Judged {
     pub verdict: Verdict,
     /// How long the upstream told to wait.
     pub told: Option<Duration>,
+    /// Whom that concerns.
+    pub scope: Scope,
+}
+
+/// What an answer, or an error event of a stream, means: its dialect reads it so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    /// The class of the end.
+    pub outcome: Outcome,
+    /// What the attempt did upstream.
+    pub verdict: Verdict,
+    /// How long it tells to wait.
+    pub told: Option<Duration>,
+    /// Whom that concerns.
+    pub scope: Scope,
+}
+
+impl Meaning {
+    /// What a status says where no dialect knows better. `asks_back`: the answer bears Retry-After.
+    #[must_use]
+    pub const fn by_status(status: u16, told: Option<Duration>, asks_back: bool) -> Self {
+        let outcome = Outcome::of_status(status);
+        let verdict = Verdict::of_status(status, asks_back, outcome);
+        Self { outcome, verdict, told, scope: Scope::Credential }
+    }
 }
 
 impl Judged {
-    /// An answer's head, under the generic dialect. `told`: the wait that it tells; `asks_back`: it bears Retry-After;
-    /// `listed`: what the config calls a failure. A status that stands there beats success, nothing else: quota,
-    /// permanent and the verdict are the dialect's.
+    /// An answer of this status, and what it means. `listed`: what the config calls a failure. A status that stands there
+    /// beats success, nothing else: quota, permanent and the verdict are the dialect's.
     #[must_use]
-    pub fn answer(status: u16, told: Option<Duration>, asks_back: bool, listed: &[&[Trigger]]) -> Self {
-        let outcome = Outcome::of_status(status);
+    pub fn answer(status: u16, meaning: Meaning, listed: &[&[Trigger]]) -> Self {
+        let Meaning { outcome, mut verdict, told, scope } = meaning;
         let named = || listed.iter().any(|list| list.contains(&Trigger::Status(status)));
-        let outcome = if outcome == Outcome::Success && named() { Outcome::Transient } else { outcome };
+        let beaten = outcome == Outcome::Success && named();
+        let outcome = if beaten { Outcome::Transient } else { outcome };
+        if beaten {
+            verdict = Verdict::of_status(status, false, outcome);
+        }
         let failed = outcome != Outcome::Success;
-        let verdict = Verdict::of_status(status, asks_back, outcome);
-        Self { status: Some(status), reason: None, outcome, verdict, told: told.filter(|_| failed) }
+        Self { status: Some(status), reason: None, outcome, verdict, told: told.filter(|_| failed), scope }
     }
 
     /// The same end at a replay: see [`super::redelivery::outcome_of`].
@@ -52,14 +80,21 @@ impl Judged {
     /// No answer came.
     #[must_use]
     pub const fn fault(reason: Reason, verdict: Verdict) -> Self {
-        Self { status: None, reason: Some(reason), outcome: Outcome::Transient, verdict, told: None }
+        Self {
+            status: None,
+            reason: Some(reason),
+            outcome: Outcome::Transient,
+            verdict,
+            told: None,
+            scope: Scope::Credential,
+        }
     }
 
     /// The client's side failed first: nothing is known of the upstream's.
     #[must_use]
     pub const fn client(gone: bool, reason: Reason, verdict: Verdict) -> Self {
         let outcome = if gone { Outcome::Cancelled } else { Outcome::Permanent };
-        Self { status: None, reason: Some(reason), outcome, verdict, told: None }
+        Self { status: None, reason: Some(reason), outcome, verdict, told: None, scope: Scope::Credential }
     }
 
     /// Whether a list such as `retry.on` or `breaker.failures` names this end. Quota, permanent and cancelled ends are

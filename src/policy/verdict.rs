@@ -59,11 +59,11 @@ pub enum Repeatable {
 impl Repeatable {
     /// Reads the three sources in the order of their strength.
     #[must_use]
-    pub fn of(method: &str, bears_key: impl FnOnce() -> bool, configured: bool) -> Self {
+    pub fn of(method: &str, bears_key: impl FnOnce() -> bool, configured: impl FnOnce() -> bool) -> Self {
         match method {
             "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" => Self::Method,
             _ if bears_key() => Self::Key,
-            _ if configured => Self::Config,
+            _ if configured() => Self::Config,
             _ => Self::No,
         }
     }

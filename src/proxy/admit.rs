@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::exchange::{Exchange, Origin};
 use super::failure::Refusal;
+use super::keys::look_closer;
 use crate::clock;
-use crate::policy::judge::Judged;
+use crate::policy::judge::{Judged, Meaning};
 use crate::policy::limit::Slot;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::throttle::{Gate, ProbeEnd, ProbePermit};
+use crate::policy::verdict::Verdict;
 use crate::route::Plan;
 use crate::telemetry::events::{Paused, emit};
 use crate::upstream::policies::{LimitsCell, Policies};
@@ -23,8 +25,7 @@ use crate::upstream::{Leave, Seat};
 #[must_use]
 pub(super) struct Admission {
     plan: Arc<Plan>,
-    scope: Option<u64>,
-    probe: Option<Probe>,
+    probes: Vec<Probe>,
     leave: Option<Leave>,
     seat: Seat,
     began: Instant,
@@ -49,19 +50,18 @@ pub(super) async fn admit(exchange: &Exchange, now: Instant) -> Result<Admission
     if plan.breaker().would_refuse(key, now) {
         drop(plan.breaker().ask(key, now).map_err(Refusal::breaker)?);
     }
-    let Turn { scope, probe, slot, seat, waited } = turn(exchange).await?;
+    let Turn { probes, slot, seat, waited } = turn(exchange).await?;
     let began = if waited { clock::now() } else { now };
     let leave = plan.breaker().ask(key, began).map_err(Refusal::breaker)?;
     if let Some(slot) = slot {
         slot.used();
     }
-    Ok(Admission { plan, scope, probe, leave: Some(leave), seat, began })
+    Ok(Admission { plan, probes, leave: Some(leave), seat, began })
 }
 
 /// An attempt's turn: no pause is on, and it has a slot of each rate limit and a seat.
 struct Turn<'p> {
-    scope: Option<u64>,
-    probe: Option<Probe>,
+    probes: Vec<Probe>,
     slot: Option<Taken<'p>>,
     seat: Seat,
     /// Whether time may have passed.
@@ -73,11 +73,8 @@ async fn turn<'p>(exchange: &'p Exchange) -> Result<Turn<'p>, Refusal> {
     let policies = plan.upstream().policies();
     let pausing = || policies.pauses().any() && plan.upstream().settings().throttle.adapt;
     loop {
-        let scope = pausing().then(|| exchange.keys.scope(exchange));
-        let probe = match scope {
-            Some(scope) => Box::pin(wait_for_pause(exchange, policies, scope)).await?,
-            None => None,
-        };
+        let paused = pausing();
+        let probes = if paused { Box::pin(wait_for_pauses(exchange, policies)).await? } else { Vec::new() };
         let slot = match plan.limits() {
             limits if limits.none() => None,
             limits => Some(Box::pin(wait_for_slot(exchange, limits)).await?),
@@ -91,18 +88,47 @@ async fn turn<'p>(exchange: &'p Exchange) -> Result<Turn<'p>, Refusal> {
         };
         let stood = queued || slot.as_ref().is_some_and(Taken::was_waited_for);
         if !stood || !pausing() {
-            let waited = stood || scope.is_some() || slot.is_some();
-            return Ok(Turn { scope, probe, slot, seat, waited });
+            let waited = stood || paused || slot.is_some();
+            return Ok(Turn { probes, slot, seat, waited });
         }
         // While it stood in line the upstream may have asked to wait: that holds for those in line too.
-        drop(probe);
-        let scope = exchange.keys.scope(exchange);
-        let probe = match policies.pauses().ask(scope, clock::now()) {
-            Gate::Free => None,
-            Gate::Probe(permit) => Some(Probe::new(policies, scope, permit)),
-            Gate::Paused { .. } => continue, // Slot and seat go back.
-        };
-        return Ok(Turn { scope: Some(scope), probe, slot, seat, waited: true });
+        drop(probes);
+        if let Some(probes) = Box::pin(free_of_pauses(exchange, policies)).await {
+            return Ok(Turn { probes, slot, seat, waited: true });
+        }
+        // Slot and seat go back.
+    }
+}
+
+/// Leave of each scope that the request belongs to, as it stands now; `None`: one of them is paused.
+async fn free_of_pauses(exchange: &Exchange, policies: &Arc<Policies>) -> Option<Vec<Probe>> {
+    look_closer(exchange).await;
+    let mut probes = Vec::new();
+    for scope in exchange.keys.scopes(exchange) {
+        match policies.pauses().ask(scope, clock::now()) {
+            Gate::Free => {}
+            Gate::Probe(permit) => probes.push(Probe::new(policies, scope, permit)),
+            Gate::Paused { .. } => return None,
+        }
+    }
+    Some(probes)
+}
+
+/// The same, and each is waited for. While one is, another may begin: they are asked until none is on.
+async fn wait_for_pauses(exchange: &Exchange, policies: &Arc<Policies>) -> Result<Vec<Probe>, Refusal> {
+    look_closer(exchange).await;
+    let begun = clock::now();
+    loop {
+        let mut probes = Vec::new();
+        let mut waited = false;
+        for scope in exchange.keys.scopes(exchange) {
+            let (probe, stood) = wait_for_pause(exchange, policies, scope, begun).await?;
+            probes.extend(probe);
+            waited |= stood;
+        }
+        if !waited {
+            return Ok(probes);
+        }
     }
 }
 
@@ -116,11 +142,13 @@ async fn wait_for_seat(exchange: &Exchange, policies: &Policies) -> Result<Seat,
 /// When to ask a full bulkhead again: nothing better is known than "soon".
 const SOON: Duration = Duration::from_secs(1);
 
+/// Leave of one scope, and whether it was waited for.
 async fn wait_for_pause(
     exchange: &Exchange,
     policies: &Arc<Policies>,
     scope: u64,
-) -> Result<Option<Probe>, Refusal> {
+    begun: Instant,
+) -> Result<(Option<Probe>, bool), Refusal> {
     let settings = exchange.plan.settings();
     let throttle = &exchange.plan.upstream().settings().throttle;
     // A retry sits out a told wait as long as its own patience goes.
@@ -129,14 +157,12 @@ async fn wait_for_pause(
         Origin::Client if exchange.leg_attempts > 0 => settings.retry.retry_after,
         Origin::Client => throttle.max_wait,
     };
-    let begun = clock::now();
+    let mut stood = false;
     loop {
         let now = clock::now();
         let wait = match policies.pauses().ask(scope, now) {
-            Gate::Free => return Ok(None),
-            Gate::Probe(permit) => {
-                return Ok(Some(Probe::new(policies, scope, permit)));
-            }
+            Gate::Free => return Ok((None, stood)),
+            Gate::Probe(permit) => return Ok((Some(Probe::new(policies, scope, permit)), stood)),
             Gate::Paused { wait } => wait,
         };
         let waited = now.saturating_duration_since(begun);
@@ -144,6 +170,8 @@ async fn wait_for_pause(
             return Err(Refusal::new(Reason::Throttled, wait, "the upstream has asked to wait"));
         }
         tokio::time::sleep(wait).await;
+        policies.metrics().obeyed(wait);
+        stood = true;
     }
 }
 
@@ -266,17 +294,20 @@ impl Admission {
     fn tell_pauses(&mut self, exchange: &Exchange, ended: &Judged, now: Instant) {
         let policies = self.plan.upstream().policies();
         let throttle = &self.plan.upstream().settings().throttle;
-        let probe = self.probe.take();
+        let probes = std::mem::take(&mut self.probes);
         if !throttle.adapt {
             return;
         }
         let pauses = policies.pauses();
-        let scope = || self.scope.unwrap_or_else(|| exchange.keys.scope(exchange));
         let longer = match (ended.outcome, ended.told) {
-            (Outcome::Quota, _) => pauses.spent(scope(), throttle.max_pause, now),
-            (Outcome::Throttled | Outcome::Transient, Some(wait)) => {
-                pauses.told(scope(), wait, throttle.max_pause, now)
-            }
+            (Outcome::Quota, _) => exchange
+                .keys
+                .scope(exchange, ended.scope)
+                .and_then(|scope| pauses.spent(scope, throttle.max_pause, now)),
+            (Outcome::Throttled | Outcome::Transient, Some(wait)) => exchange
+                .keys
+                .scope(exchange, ended.scope)
+                .and_then(|scope| pauses.told(scope, wait, throttle.max_pause, now)),
             _ => None,
         };
         if let Some(longer) = longer {
@@ -288,7 +319,7 @@ impl Admission {
                 seconds: longer.as_secs_f64(),
             });
         }
-        if let Some(probe) = probe {
+        for probe in probes {
             let how = match ended.outcome {
                 Outcome::Cancelled => ProbeEnd::Abandoned,
                 Outcome::Success | Outcome::Permanent => ProbeEnd::Passed,
@@ -317,13 +348,20 @@ impl Holding {
         self
     }
 
+    /// The answer was passed on to its last byte, and that said that it had failed.
+    pub(super) fn failed(self, meaning: Meaning, now: Instant) {
+        self.ended_badly(&Judged::answer(200, meaning, &[]), now);
+    }
+
     /// The upstream broke it off, for this reason.
-    pub(super) fn cut(mut self, reason: Reason, now: Instant) {
-        use crate::policy::verdict::Verdict;
+    pub(super) fn cut(self, reason: Reason, now: Instant) {
+        self.ended_badly(&Judged::fault(reason, Verdict::Ambiguous), now);
+    }
+
+    fn ended_badly(mut self, ended: &Judged, now: Instant) {
         let Some(leave) = self.leave.take() else { return };
-        let ended = Judged::fault(reason, Verdict::Ambiguous);
         if ended.is_named_by(&self.plan.settings().breaker.failures) {
-            leave.failed(self.slow, None, now);
+            leave.failed(self.slow, ended.told, now);
         } else {
             leave.succeeded(self.slow, now);
         }

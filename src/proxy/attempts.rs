@@ -7,7 +7,11 @@ use super::admit::{Admission, Holding, admit};
 use super::exchange::Exchange;
 use super::failure::{Failure, Refusal};
 use super::finish::milliseconds;
+use super::hear::hear;
+use super::heard::{Heard, Held};
+use super::keys::look_closer;
 use super::pipeline::Proxy;
+use super::stream::Stream;
 use crate::clock;
 use crate::deadletter::Attempt;
 use crate::memory::Memory;
@@ -16,19 +20,18 @@ use crate::policy::judge::Judged;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::retry::{Asking, Decision, Stop};
-use crate::policy::told;
+use crate::policy::throttle::Scope;
 use crate::policy::verdict::Verdict;
 use crate::route::Plan;
 use crate::telemetry::access::AttemptLine;
 use crate::telemetry::events::{AttemptFailed, Refused, emit};
-use crate::upstream::hold::Held;
+use crate::upstream::Fault;
 use crate::upstream::upload::Upload;
-use crate::upstream::{Fault, Reply};
 
 /// An answer that is as good as it gets: it goes to the client.
 #[derive(Debug)]
 pub(super) struct Answered {
-    pub reply: Reply,
+    pub heard: Heard,
     pub holding: Holding,
 }
 
@@ -72,7 +75,7 @@ impl Kept {
             Self::Held(held) => Some(Self::Held(held)),
             Self::Live(answered) => {
                 let until = clock::now() + within.min(KEPT_WITHIN);
-                answered.reply.hold(KEPT_MAX, memory.lease(), until).await.map(Self::Held)
+                answered.heard.hold(KEPT_MAX, memory.lease(), until).await.map(Self::Held)
             }
         }
     }
@@ -108,7 +111,7 @@ async fn run(exchange: &mut Exchange, memory: &Arc<Memory>) -> Result<Answered, 
             Err(refusal) => return Err(refused(exchange, refusal, kept)),
         };
         let begun = admission.began();
-        let (sent, ended, now) = attempt(exchange, begun).await;
+        let (sent, ended, now) = attempt(exchange, memory, begun).await;
         exchange.decided = now;
         let holding = admission.settle(exchange, &ended, now);
         exchange.last = Some(ended);
@@ -119,14 +122,14 @@ async fn run(exchange: &mut Exchange, memory: &Arc<Memory>) -> Result<Answered, 
             exchange.may_have_acted |= !exchange.repeatable().permits_resend(ended.verdict);
         }
         let failure = match sent {
-            Ok(reply) if ended.is_final() => {
+            Ok(heard) if ended.is_final() => {
                 if exchange.leg_attempts > 1 && ended.outcome == Outcome::Success {
                     exchange.plan.upstream_metrics().policies.retry_succeeded();
                 }
-                return Ok(Answered { reply, holding });
+                return Ok(Answered { heard, holding });
             }
-            Ok(reply) => {
-                kept = Some(Kept::Live(Box::new(Answered { reply, holding })));
+            Ok(heard) => {
+                kept = Some(Kept::Live(Box::new(Answered { heard, holding })));
                 None
             }
             Err(fault) => {
@@ -150,6 +153,9 @@ async fn run(exchange: &mut Exchange, memory: &Arc<Memory>) -> Result<Answered, 
         }
         let untaken = Untaken { plan: Arc::clone(&exchange.plan), armed: true };
         tokio::time::sleep_until(due.into()).await;
+        if ended.told.is_some() {
+            exchange.plan.upstream_metrics().policies.obeyed(wait);
+        }
         untaken.sent();
         previous = wait;
     }
@@ -261,11 +267,12 @@ fn note(exchange: &Exchange, ended: &Judged, fault: Option<&Fault>, decision: De
 /// One attempt, and when its end was known; over a new connection once more if a pooled one proves to be stale.
 pub(super) async fn attempt(
     exchange: &mut Exchange,
+    memory: &Arc<Memory>,
     begun: Instant,
-) -> (Result<Reply, Fault>, Judged, Instant) {
+) -> (Result<Heard, Fault>, Judged, Instant) {
     exchange.attempts += 1;
     exchange.leg_attempts += 1;
-    let (sent, ended, now) = send(exchange, begun, false).await;
+    let (sent, ended, now) = send(exchange, memory, begun, false).await;
     let stale = sent.as_ref().is_err_and(|fault| fault.stale)
         && ended.outcome == Outcome::Transient
         && exchange.repeatable().permits_resend(ended.verdict)
@@ -274,25 +281,38 @@ pub(super) async fn attempt(
         return (sent, ended, now);
     }
     exchange.plan.upstream_metrics().stale_connection();
-    send(exchange, now, true).await // A stale connection is replaced once, outside of all retries.
+    send(exchange, memory, now, true).await // A stale connection is replaced once, outside of all retries.
 }
 
 /// One send. `fresh`: not over a connection that has served before.
 async fn send(
     exchange: &mut Exchange,
+    memory: &Arc<Memory>,
     begun: Instant,
     fresh: bool,
-) -> (Result<Reply, Fault>, Judged, Instant) {
+) -> (Result<Heard, Fault>, Judged, Instant) {
     let plan = Arc::clone(&exchange.plan);
     let deadline = exchange.deadline.min(begun + plan.settings().timeout.attempt);
     let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
     let outgoing = exchange.outgoing(begun);
     exchange.sending = true;
     let sent = plan.upstream().send(exchange.client.worker, outgoing, fresh, deadline.into()).await;
+    let (mut sent, ended) = match sent {
+        Ok(reply) => hear(exchange, memory, reply, begun, deadline).await,
+        Err(fault) => {
+            let ended = unanswered(exchange, &fault);
+            (Err(fault), ended)
+        }
+    };
     exchange.sending = false;
-    let ended = judge(exchange, &sent);
+    if ended.scope != Scope::Credential {
+        look_closer(exchange).await;
+    }
     let now = clock::now();
-    pending.settle(ended.outcome, now);
+    // What becomes of a stream is known at its end.
+    let stream = sent.as_mut().ok().and_then(Heard::stream).filter(|_| ended.outcome == Outcome::Success);
+    let goes_on = stream.map(Stream::is_the_attempt).is_some();
+    pending.settle((!goes_on).then_some(ended.outcome), now);
     if let Some(trail) = &mut exchange.trail {
         trail.push(Attempt {
             at_ms: clock::unix_ms(),
@@ -309,28 +329,10 @@ async fn send(
     (sent, ended, now)
 }
 
-fn judge(exchange: &Exchange, sent: &Result<Reply, Fault>) -> Judged {
-    match sent {
-        Ok(reply) => {
-            let status = reply.response.status().as_u16();
-            let settings = exchange.plan.settings();
-            let listed = [&settings.retry.on[..], &settings.breaker.failures[..]];
-            if Outcome::of_status(status) == Outcome::Success {
-                return Judged::answer(status, None, false, &listed);
-            }
-            let headers = reply.response.headers();
-            let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-            let asks_back = field("retry-after").is_some();
-            // Only an answer that says "wait" is asked how long: rate-limit fields stand on others too.
-            let says_wait = matches!(status, 429 | 503 | 529) || asks_back;
-            let told =
-                says_wait.then(|| told::told(&field, Duration::from_millis(clock::unix_ms()))).flatten();
-            Judged::answer(status, told.map(|told| told.wait), asks_back, &listed)
-        }
-        Err(fault) => match exchange.upload.as_ref().and_then(Upload::fault) {
-            Some(client) => Judged::client(client == ClientFault::Gone, client.reason(), fault.verdict),
-            None => Judged::fault(fault.reason, fault.verdict),
-        },
+fn unanswered(exchange: &Exchange, fault: &Fault) -> Judged {
+    match exchange.upload.as_ref().and_then(Upload::fault) {
+        Some(client) => Judged::client(client == ClientFault::Gone, client.reason(), fault.verdict),
+        None => Judged::fault(fault.reason, fault.verdict),
     }
 }
 
@@ -342,21 +344,25 @@ struct PendingAttempt<'a> {
 }
 
 impl PendingAttempt<'_> {
-    fn settle(&mut self, outcome: Outcome, now: Instant) {
+    fn settle(&mut self, outcome: Option<Outcome>, now: Instant) {
         self.settled = true;
-        self.plan.upstream_metrics().attempt(outcome, now.saturating_duration_since(self.begun));
+        let metrics = self.plan.upstream_metrics();
+        metrics.attempt_took(now.saturating_duration_since(self.begun));
+        if let Some(outcome) = outcome {
+            metrics.attempt_ended(outcome);
+        }
     }
 }
 
 impl Drop for PendingAttempt<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            self.settle(Outcome::Cancelled, clock::now());
+            self.settle(Some(Outcome::Cancelled), clock::now());
         }
     }
 }
 
-fn attempt_line(sent: &Result<Reply, Fault>, ended: &Judged, took: Duration) -> AttemptLine {
+fn attempt_line(sent: &Result<Heard, Fault>, ended: &Judged, took: Duration) -> AttemptLine {
     let fault = sent.as_ref().err();
     AttemptLine {
         outcome: ended.outcome.as_str(),

@@ -6,17 +6,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
-use tokio::time::Sleep;
 
 use super::finish::{End, Finish};
-use super::stale::Copying;
-use crate::clock;
+use super::relay::Relay;
 use crate::policy::reason::Reason;
-use crate::upstream::Loan;
-use crate::upstream::pause::{Pause, Spare};
+use crate::telemetry::streams::StreamEnd;
 
 /// What the client is sent.
 #[derive(Debug)]
@@ -40,6 +36,12 @@ pub enum Cut {
     Stalled,
     #[error("the upstream's response took longer than timeout.stream")]
     Stream,
+    #[error("the upstream's event stream ended before its end mark")]
+    Unfinished,
+    #[error("the upstream's event stream became unreadable")]
+    Malformed,
+    #[error("the upstream's event stream brought no content within stream.first_content")]
+    FirstContent,
 }
 
 impl Cut {
@@ -47,36 +49,27 @@ impl Cut {
     #[must_use]
     pub const fn upstreams_fault(self) -> Option<Reason> {
         match self {
-            Self::Upstream => Some(Reason::Reset),
+            Self::Upstream | Self::Unfinished => Some(Reason::Reset),
+            Self::Malformed => Some(Reason::Protocol),
             Self::Idle | Self::Stream => Some(Reason::Timeout),
+            Self::FirstContent => Some(Reason::FirstContent),
             Self::Stalled => None,
         }
     }
-}
 
-/// An upstream's body with its clocks; it gives the connection back at its clean end.
-#[derive(Debug)]
-pub struct Relay {
-    incoming: Incoming,
-    loan: Option<Loan>,
-    clocks: Clocks,
-    pause: Pause,
-    /// What keeps a copy, where one may serve later.
-    copying: Option<Copying>,
-    /// How often the client's connection has asked for more.
-    asked: u64,
-    finish: Box<Finish>,
-}
-
-/// The bounds on a response's body.
-#[derive(Debug)]
-pub struct Clocks {
-    /// Between two pieces.
-    pub idle: Duration,
-    /// Where the client's connection keeps a timer.
-    pub spare: Spare,
-    /// For the whole; `None` = no limit.
-    pub stream: Option<Pin<Box<Sleep>>>,
+    /// The same for the figures of event streams.
+    #[must_use]
+    pub const fn end(self) -> StreamEnd {
+        match self {
+            Self::Upstream => StreamEnd::Reset,
+            Self::Unfinished => StreamEnd::Unfinished,
+            Self::Malformed => StreamEnd::Malformed,
+            Self::Idle => StreamEnd::Idle,
+            Self::Stream => StreamEnd::Timeout,
+            Self::FirstContent => StreamEnd::FirstContent,
+            Self::Stalled => StreamEnd::Client,
+        }
+    }
 }
 
 impl Body {
@@ -110,27 +103,6 @@ impl Body {
         let watchdog = Watchdog(tokio::spawn(watch(seen, idle)).abort_handle());
         Self::Watched { relay, _watchdog: watchdog }
     }
-
-    /// The body of an upstream's response.
-    #[must_use]
-    pub fn relay(
-        incoming: Incoming,
-        loan: Loan,
-        clocks: Clocks,
-        copying: Option<Copying>,
-        mut finish: Box<Finish>,
-    ) -> Self {
-        if incoming.is_end_stream() {
-            if let Some(copying) = copying {
-                copying.keep(clock::now());
-            }
-            loan.give_back();
-            finish.ended(End::Complete);
-            return Self::Own { bytes: Bytes::new(), finish: Some(finish) };
-        }
-        let pause = Pause::new(clocks.idle, clocks.spare.clone());
-        Self::Relay(Box::new(Relay { incoming, loan: Some(loan), clocks, pause, copying, asked: 0, finish }))
-    }
 }
 
 /// Ends a body that is not asked for.
@@ -141,10 +113,9 @@ async fn watch(relay: Weak<Mutex<Option<Box<Relay>>>>, idle: Duration) {
         let Some(relay) = relay.upgrade() else { return };
         let mut relay = locked(&relay);
         match relay.as_mut() {
-            Some(body) if body.asked != asked => asked = body.asked,
+            Some(body) if body.asked() != asked => asked = body.asked(),
             Some(body) => {
-                body.loan = None;
-                body.finish.ended(End::Cut(Cut::Stalled));
+                body.stalled();
                 *relay = None;
                 return;
             }
@@ -164,68 +135,6 @@ pub struct Watchdog(AbortHandle);
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-impl Relay {
-    fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Option<Cut> {
-        if self.stream_is_over(cx) {
-            return Some(Cut::Stream);
-        }
-        self.pause.poll(cx).is_ready().then_some(Cut::Idle)
-    }
-
-    fn stream_is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        self.clocks.stream.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
-    }
-
-    fn complete(&mut self) {
-        if let Some(copying) = self.copying.take() {
-            copying.keep(clock::now());
-        }
-        self.finish.ended(End::Complete);
-        if let Some(loan) = self.loan.take() {
-            loan.give_back();
-        }
-    }
-
-    fn cut(&mut self, why: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.loan = None;
-        self.finish.ended(End::Cut(why));
-        Poll::Ready(Some(Err(why)))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.asked += 1;
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Pending => match self.poll_clocks(cx) {
-                Some(why) => self.cut(why),
-                None => Poll::Pending,
-            },
-            Poll::Ready(Some(Ok(frame))) => {
-                self.pause.over();
-                if self.stream_is_over(cx) {
-                    return self.cut(Cut::Stream);
-                }
-                if let Some((copying, data)) = self.copying.as_mut().zip(frame.data_ref()) {
-                    copying.piece(data);
-                }
-                self.finish.passed(frame.data_ref().map_or(0, Bytes::len));
-                // Behind trailers nobody asks for more.
-                if frame.is_trailers() || self.incoming.is_end_stream() {
-                    self.complete();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.finish.fault(&error);
-                self.cut(Cut::Upstream)
-            }
-            Poll::Ready(None) => {
-                self.complete();
-                Poll::Ready(None)
-            }
-        }
     }
 }
 
@@ -250,19 +159,17 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own { bytes, .. } => bytes.is_empty(),
-            Self::Relay(relay) => relay.incoming.is_end_stream(),
-            Self::Watched { relay, .. } => {
-                locked(relay).as_ref().is_some_and(|relay| relay.incoming.is_end_stream())
-            }
+            Self::Relay(relay) => relay.is_end(),
+            Self::Watched { relay, .. } => locked(relay).as_ref().is_some_and(|relay| relay.is_end()),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
-            Self::Relay(relay) => relay.incoming.size_hint(),
+            Self::Relay(relay) => relay.size_hint(),
             Self::Watched { relay, .. } => {
-                locked(relay).as_ref().map_or_else(SizeHint::default, |relay| relay.incoming.size_hint())
+                locked(relay).as_ref().map_or_else(SizeHint::default, |relay| relay.size_hint())
             }
         }
     }

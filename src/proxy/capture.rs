@@ -1,10 +1,11 @@
 //! Captured writes: what could not be delivered is stored, and whoever owns it from then on is told so.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::exchange::Exchange;
@@ -14,6 +15,7 @@ use super::pipeline::Proxy;
 use crate::clock;
 use crate::config::{Ambiguous, Mode, OrderWord, Respond};
 use crate::deadletter::{Because, Begin, Captured, Draft, LetterId, State, Store, StoreError};
+use crate::dialect::{Acceptance, Place, Spoken};
 use crate::policy::conclude::{Facts, Fate, Why, conclude};
 use crate::policy::key::Key;
 use crate::policy::reason::Reason;
@@ -80,16 +82,7 @@ pub(super) async fn keep(proxy: &Proxy, exchange: &Exchange, cause: Cause) -> Ow
             };
         }
     };
-    let own_key = plan.idempotency_key(&exchange.headers);
-    let fate = conclude(Facts {
-        hung_up: exchange.hung_up(),
-        may_have_acted: exchange.may_have_acted,
-        keyed: own_key.is_some(),
-        credential_missing: credential_missing(exchange),
-        ambiguous_replays: rule.replay.ambiguous == Ambiguous::Replay,
-        respond_error: rule.respond == Respond::Error && cause.reason.is_some(),
-        never_replayed: !rule.replay.enabled || cause.wait >= rule.replay.expire_after,
-    });
+    let fate = fate(exchange, cause);
     if cause.reason.is_none() && fate != Fate::Accepted {
         return Ownership::Clients; // What cannot be accepted is sent at once instead: nothing has failed yet.
     }
@@ -103,11 +96,29 @@ pub(super) async fn keep(proxy: &Proxy, exchange: &Exchange, cause: Cause) -> Ow
     };
     let fate = match captured {
         Captured::New(receipt) if fate == Fate::Accepted && exchange.hung_up() => {
-            disown(store, receipt.id(), own_key.is_some()).await
+            disown(store, receipt.id(), plan.idempotency_key(&exchange.headers).is_some()).await
         }
         _ => fate,
     };
     told(exchange, cause, fate, captured, durable)
+}
+
+/// Whether Fender would own the write if it were stored now.
+pub(super) fn would_accept(exchange: &Exchange, cause: Cause) -> bool {
+    fate(exchange, cause) == Fate::Accepted
+}
+
+fn fate(exchange: &Exchange, cause: Cause) -> Fate {
+    let rule = &exchange.plan.settings().dead_letter;
+    conclude(Facts {
+        hung_up: exchange.hung_up(),
+        may_have_acted: exchange.may_have_acted,
+        keyed: exchange.plan.idempotency_key(&exchange.headers).is_some(),
+        credential_missing: credential_missing(exchange),
+        ambiguous_replays: rule.replay.ambiguous == Ambiguous::Replay,
+        respond_error: rule.respond == Respond::Error && cause.reason.is_some(),
+        never_replayed: !rule.replay.enabled || cause.wait >= rule.replay.expire_after,
+    })
 }
 
 fn draft(exchange: &Exchange, cause: Cause, fate: Fate, body: Bytes) -> Draft {
@@ -119,7 +130,7 @@ fn draft(exchange: &Exchange, cause: Cause, fate: Fate, body: Bytes) -> Draft {
         upstream: plan.upstream_name().to_owned(),
         route: plan.name().to_owned(),
         method: exchange.method.to_string(),
-        path: exchange.target.to_string(),
+        path: stored_path(exchange).into_owned(),
         headers: stored_headers(exchange),
         order_key: order_key(exchange, &body),
         body,
@@ -210,8 +221,8 @@ pub(super) async fn must_queue(proxy: &Proxy, exchange: &Exchange) -> bool {
         return false;
     }
     let body = match rule.order_by {
-        Key::Json(_) => body(exchange, rule.max_body).await.unwrap_or_default(),
-        Key::Word(_) | Key::Header(_) => Bytes::new(),
+        Key::Json(_) | Key::Word(OrderWord::Auto) => body(exchange, rule.max_body).await.unwrap_or_default(),
+        Key::Word(OrderWord::None | OrderWord::Path) | Key::Header(_) => Bytes::new(),
     };
     match order_key(exchange, &body) {
         Some(key) => {
@@ -237,9 +248,11 @@ async fn body(exchange: &Exchange, max: u64) -> Result<Bytes, &'static str> {
 }
 
 fn order_key(exchange: &Exchange, body: &Bytes) -> Option<String> {
+    let dialect = exchange.plan.upstream().dialect();
     match &exchange.plan.settings().dead_letter.order_by {
         Key::Word(OrderWord::None) => None,
-        Key::Word(OrderWord::Path) => Some(exchange.target.path().to_owned()),
+        Key::Word(OrderWord::Path) => Some(dialect.masked(exchange.target.path()).into_owned()),
+        Key::Word(OrderWord::Auto) => dialect.find(Place::Order, &exchange.asked(body)),
         Key::Header(name) => Some(exchange.headers.get(name)?.to_str().ok()?.to_owned()),
         Key::Json(pointer) => match serde_json::from_slice::<Value>(body).ok()?.pointer(pointer)? {
             Value::String(text) => Some(text.clone()),
@@ -252,17 +265,29 @@ fn order_key(exchange: &Exchange, body: &Bytes) -> Option<String> {
 fn credential_missing(exchange: &Exchange) -> bool {
     let rule = &exchange.plan.settings().dead_letter;
     let supplied = |name: &HeaderName| exchange.plan.set().iter().any(|(set, _)| set == name);
-    CREDENTIALS.iter().chain(&rule.redact).any(|name| {
-        exchange.headers.contains_key(name) && !supplied(name) && !exchange.plan.remove().contains(name)
-    })
+    let own = exchange.plan.upstream().dialect().secret_headers();
+    let in_path = matches!(stored_path(exchange), Cow::Owned(_));
+    in_path
+        || CREDENTIALS.iter().chain(own).chain(&rule.redact).any(|name| {
+            exchange.headers.contains_key(name) && !supplied(name) && !exchange.plan.remove().contains(name)
+        })
+}
+
+/// Path and query without the credentials that the API has in them: what lacks one is replayed by nobody.
+fn stored_path(exchange: &Exchange) -> Cow<'_, str> {
+    exchange.plan.upstream().dialect().masked(exchange.target.as_str())
 }
 
 /// The client's fields, without what is secret, the hop's own, or made anew at replay.
 fn stored_headers(exchange: &Exchange) -> Vec<(String, Vec<u8>)> {
     let rule = &exchange.plan.settings().dead_letter;
     let set = exchange.plan.set();
+    let own = exchange.plan.upstream().dialect().secret_headers();
     let secret = |name: &HeaderName| {
-        CREDENTIALS.contains(name) || rule.redact.contains(name) || set.iter().any(|(own, _)| own == name)
+        CREDENTIALS.contains(name)
+            || own.contains(name)
+            || rule.redact.contains(name)
+            || set.iter().any(|(own, _)| own == name)
     };
     let named = Named::by_connection(&exchange.headers);
     let kept = |name: &HeaderName| {
@@ -311,19 +336,34 @@ pub(super) fn acceptance(
 ) -> (u16, HeaderMap, Bytes) {
     let accepted = &exchange.plan.settings().dead_letter.accepted;
     let mut headers = HeaderMap::new();
-    let body = if accepted.body == "auto" {
+    let mut status = accepted.status;
+    let spoken = (accepted.body == "auto").then(|| {
+        exchange.dialect().acceptance(&Acceptance {
+            letter: &letter.to_string(),
+            upstream: exchange.plan.upstream_name(),
+            reason,
+            durable,
+            path: exchange.target.path(),
+        })
+    });
+    let body = if let Some(Spoken { status: its, headers: own, body }) = spoken.flatten() {
+        if status == StatusCode::ACCEPTED.as_u16() {
+            status = its.as_u16(); // Nobody has asked for another.
+        }
+        headers = own;
+        body
+    } else if accepted.body == "auto" {
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let status = if reason.is_some() { "queued_for_retry" } else { "accepted" };
         let told = serde_json::json!({
-            "status": status,
+            "status": if reason.is_some() { "queued_for_retry" } else { "accepted" },
             "letter": letter.to_string(),
             "upstream": exchange.plan.upstream_name(),
             "reason": reason.map(Reason::as_str),
             "durable": durable,
         });
-        told.to_string()
+        told.to_string().into()
     } else {
-        accepted.body.replace("{letter}", &letter.to_string())
+        accepted.body.replace("{letter}", &letter.to_string()).into()
     };
     for (name, value) in &accepted.headers {
         if let (Ok(name), Ok(value)) =
@@ -332,5 +372,5 @@ pub(super) fn acceptance(
             headers.insert(name, value);
         }
     }
-    (accepted.status, headers, Bytes::from(body))
+    (status, headers, body)
 }

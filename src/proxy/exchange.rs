@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, UPGRADE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
@@ -17,6 +17,7 @@ use super::headers::{Upward, upward};
 use super::id::RequestId;
 use super::keys::Keys;
 use crate::deadletter::Attempt;
+use crate::dialect::{Asked, Dialect};
 use crate::memory::Lease;
 use crate::policy::judge::Judged;
 use crate::policy::verdict::{Repeatable, Verdict};
@@ -107,7 +108,20 @@ impl Exchange {
     /// the way protects nothing.
     #[must_use]
     pub(super) fn repeatable(&self) -> Repeatable {
-        self.plan.repeatable(&self.method, &self.upward())
+        self.plan.repeatable(&self.method, self.target.path(), &self.upward())
+    }
+
+    /// How the client expects to be spoken to: as the upstream does that its route leads to.
+    pub(super) fn dialect(&self) -> &Arc<Dialect> {
+        self.finish.plan().upstream().dialect()
+    }
+
+    /// Whether Fender has done for it what it would do: the client is not to begin anew by itself. Where it makes no retries,
+    /// they are the client's.
+    #[must_use]
+    pub(super) fn given_up(&self) -> bool {
+        let tried = self.attempts > 0 && self.plan.settings().retry.max_attempts > 1;
+        tried || self.may_have_acted
     }
 
     /// Whether its body can be sent from its beginning again.
@@ -139,6 +153,24 @@ impl Exchange {
         self.headers.get(name).filter(|_| kept)
     }
 
+    /// The body whole, as it goes up, if it can be kept. A client's fault shows again when the body is sent.
+    pub(super) async fn whole_body(&self) -> Option<Bytes> {
+        match self.turned.as_ref().and_then(|turned| turned.body.clone()) {
+            Some(body) => Some(body),
+            None => self.upload.clone()?.whole().await.ok().flatten(),
+        }
+    }
+
+    /// The request as a dialect looks at it.
+    pub(super) fn asked<'a>(&'a self, body: &'a [u8]) -> Asked<'a> {
+        Asked {
+            path: self.target.path(),
+            query: self.target.query(),
+            content_type: self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()),
+            body,
+        }
+    }
+
     /// No further attempt will be made: the body need not be kept any longer.
     pub fn commit(&self) {
         if let Some(upload) = &self.upload {
@@ -165,12 +197,17 @@ impl Exchange {
                 self.deadline.min(now + self.plan.settings().timeout.attempt).saturating_duration_since(now);
             headers.insert(name.clone(), u64::try_from(left.as_millis()).unwrap_or(u64::MAX).into());
         }
+        if self.plan.upstream().dialect().reads_bodies()
+            && self.plan.set().iter().all(|(name, _)| name != ACCEPT_ENCODING)
+        {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity")); // What is packed cannot be read.
+        }
         Outgoing {
             method: self.method.clone(),
             target: self.target.clone(),
             connect: self.plan.settings().timeout.connect,
             split_cookies: self.version == Version::HTTP_2,
-            repeatable: self.plan.repeatable(&self.method, &headers) != Repeatable::No,
+            repeatable: self.plan.repeatable(&self.method, self.target.path(), &headers) != Repeatable::No,
             upgrade: upgrade.is_some(),
             grpc: headers
                 .get(CONTENT_TYPE)

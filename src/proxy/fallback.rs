@@ -1,5 +1,6 @@
 //! What answers when an upstream cannot: another upstream, fixed words, or the last good answer. Tried in order.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -125,6 +126,10 @@ async fn turned(proxy: &Proxy, exchange: &mut Exchange, from: &Arc<Plan>, how: &
     if exchange.may_have_acted || !exchange.replayable() {
         return None;
     }
+    let bare = path.is_none() && !pass_credentials;
+    if bare && matches!(from.upstream().dialect().masked(exchange.target.as_str()), Cow::Owned(_)) {
+        return None; // The credential is in the path: it would go along.
+    }
     let plan = Arc::clone(proxy.table.load().plan_of(name)?);
     let target = match path {
         Some(path) => elsewhere(exchange, path)?,
@@ -174,18 +179,8 @@ async fn leg(proxy: &Proxy, exchange: &mut Exchange) -> Result<Delivered, Box<Sp
 /// The keys of the request under the plan in force.
 pub(super) async fn keys(exchange: &Exchange) -> Keys {
     let plan = &exchange.plan;
-    let body = if super::keys::in_body(plan) { whole(exchange).await } else { None };
+    let body = if super::keys::in_body(plan) { exchange.whole_body().await } else { None };
     Keys::new(exchange, plan, body.as_ref())
-}
-
-/// The request's body whole, if it can be kept.
-async fn whole(exchange: &Exchange) -> Option<Bytes> {
-    let turned = exchange.turned.as_ref().and_then(|turned| turned.body.clone());
-    if turned.is_some() {
-        return turned;
-    }
-    // A client's fault shows again when the body is sent.
-    exchange.upload.clone()?.whole().await.ok().flatten()
 }
 
 async fn rewritten(
@@ -193,7 +188,7 @@ async fn rewritten(
     exchange: &Exchange,
     fields: &[(String, serde_json::Value)],
 ) -> Option<(Bytes, Lease)> {
-    let body = whole(exchange).await?;
+    let body = exchange.whole_body().await?;
     let mut text = std::str::from_utf8(&body).ok()?.to_owned();
     for (pointer, value) in fields {
         text = json::replace(&text, pointer, value)?;

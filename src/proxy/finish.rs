@@ -9,6 +9,7 @@ use super::id::RequestId;
 use super::wire::Wire;
 use crate::clock;
 use crate::drain::InFlight;
+use crate::policy::judge::Meaning;
 use crate::policy::reason::Reason;
 use crate::route::Plan;
 use crate::telemetry::access::{self, AccessLine, AttemptLine};
@@ -20,6 +21,8 @@ use crate::upstream::upload::Upload;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Complete,
+    /// Complete, but what it says at its end is that it failed.
+    Failed(Meaning),
     Cut(Cut),
 }
 
@@ -94,6 +97,12 @@ impl Finish {
         finish
     }
 
+    /// The request's id.
+    #[must_use]
+    pub(super) fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
     /// The plan that the request was routed to.
     #[must_use]
     pub(super) const fn plan(&self) -> &Arc<Plan> {
@@ -145,9 +154,12 @@ impl Finish {
         }
         self.end = Some(end);
         match end {
-            End::Complete => {
+            End::Complete | End::Failed(_) => {
                 if let Some(holding) = self.holding.take() {
-                    holding.completed(clock::now());
+                    match end {
+                        End::Failed(meaning) => holding.failed(meaning, clock::now()),
+                        _ => holding.completed(clock::now()),
+                    }
                 }
                 if let Some(wire) = self.wire.take() {
                     wire.reset_at_end(false);
@@ -189,6 +201,7 @@ impl Finish {
             reason: answer.reason.map(Reason::as_str),
             end: match self.end {
                 Some(End::Complete) => "complete",
+                Some(End::Failed(_)) => "failed",
                 Some(End::Cut(_)) => "cut",
                 None => "cancelled",
             },

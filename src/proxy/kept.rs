@@ -76,6 +76,9 @@ pub(super) async fn stored_first(proxy: &Proxy, exchange: &mut Exchange, spent: 
         return None;
     }
     let cause = Cause { reason: Some(spent.reason()), wait: spent.wait(exchange) };
+    if !capture::would_accept(exchange, cause) {
+        return None; // A copy is made once nobody else answers: of a write that another upstream takes, none may stay.
+    }
     match capture::keep(proxy, exchange, cause).await {
         Ownership::Fenders { letter, .. } => Some(letter),
         other => {

@@ -2,17 +2,18 @@
 //! never kept.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::exchange::Exchange;
+use crate::dialect::Place;
 use crate::policy::breaker::BreakerWord;
 use crate::policy::key::Key;
 use crate::policy::limit::RateLimitWord;
-use crate::policy::throttle::ThrottleWord;
+use crate::policy::throttle::{Scope, ThrottleWord};
 use crate::route::Plan;
 
 /// A hash that nobody outside can foresee: keys of different values meet by chance alone.
@@ -36,13 +37,22 @@ pub(super) struct Keys {
     pub limits: Vec<u64>,
     /// The body, where some key is in it.
     json: Option<Value>,
+    /// What the dialect tells apart below the credential, once somebody has asked.
+    narrow: OnceLock<Narrow>,
+}
+
+/// Scopes below the credential's.
+#[derive(Debug, Clone, Copy)]
+struct Narrow {
+    recipient: Option<u64>,
+    model: Option<u64>,
 }
 
 impl Keys {
     /// `body`: whole, if the plan asks for it and it could be had.
     pub(super) fn new(exchange: &Exchange, plan: &Plan, body: Option<&Bytes>) -> Self {
         let json = body.and_then(|body| serde_json::from_slice(body).ok());
-        let mut keys = Self { breaker: None, limits: Vec::new(), json };
+        let mut keys = Self { json, ..Self::default() };
         keys.breaker = match &plan.settings().breaker.key {
             Key::Word(BreakerWord::Upstream) => None,
             Key::Header(name) => Some(header(exchange, plan, name)),
@@ -62,15 +72,29 @@ impl Keys {
         keys
     }
 
-    /// The scope of a told wait.
-    pub(super) fn scope(&self, exchange: &Exchange) -> u64 {
+    /// The scope of a wait that concerns so many; `None`: it is not known whom.
+    pub(super) fn scope(&self, exchange: &Exchange, scope: Scope) -> Option<u64> {
         let plan = &exchange.plan;
+        let narrow = || self.narrow.get();
         match &plan.upstream().settings().throttle.scope {
-            Key::Word(ThrottleWord::Upstream) => 0,
-            Key::Word(ThrottleWord::Auto | ThrottleWord::Credential) => credential(exchange, plan),
-            Key::Header(name) => header(exchange, plan, name),
-            Key::Json(pointer) => self.field(pointer),
+            Key::Word(ThrottleWord::Upstream) => Some(0),
+            Key::Word(ThrottleWord::Auto) => match scope {
+                Scope::Credential => Some(credential(exchange, plan)),
+                Scope::Recipient => narrow()?.recipient,
+                Scope::Model => narrow()?.model,
+            },
+            Key::Word(ThrottleWord::Credential) => Some(credential(exchange, plan)),
+            Key::Header(name) => Some(header(exchange, plan, name)),
+            Key::Json(pointer) => Some(self.field(pointer)),
         }
+    }
+
+    /// All scopes that the request belongs to, the widest first.
+    pub(super) fn scopes(&self, exchange: &Exchange) -> impl Iterator<Item = u64> {
+        let whole = self.scope(exchange, Scope::Credential);
+        let narrow = self.narrow.get().copied();
+        let below = narrow.map(|narrow| [narrow.recipient, narrow.model]).into_iter().flatten();
+        std::iter::once(whole).chain(below).flatten()
     }
 
     fn field(&self, pointer: &str) -> u64 {
@@ -80,6 +104,26 @@ impl Keys {
             None => 0,
         }
     }
+}
+
+/// Looks into the request for the scopes that its dialect tells apart, so that [`Keys::scope`] knows them.
+pub(super) async fn look_closer(exchange: &Exchange) {
+    let plan = &exchange.plan;
+    let dialect = plan.upstream().dialect();
+    let auto = plan.upstream().settings().throttle.scope == Key::Word(ThrottleWord::Auto);
+    if !auto || exchange.keys.narrow.get().is_some() {
+        return;
+    }
+    let in_body = [Place::Recipient, Place::Model].iter().any(|place| dialect.finds_in_body(*place));
+    let body = if in_body { exchange.whole_body().await } else { None }.unwrap_or_default();
+    let asked = exchange.asked(&body);
+    let under = |place, name: &str| {
+        let value = dialect.find(place, &asked)?;
+        Some(hash((credential(exchange, plan), name, value)))
+    };
+    let narrow =
+        Narrow { recipient: under(Place::Recipient, "recipient"), model: under(Place::Model, "model") };
+    exchange.keys.narrow.get_or_init(|| narrow);
 }
 
 /// Whether some key of the plan is in the request's body.

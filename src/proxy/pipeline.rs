@@ -165,7 +165,8 @@ impl Proxy {
         let target = target::outgoing(&head.uri, &path, prefix).ok_or(MALFORMED_TARGET)?;
         let upload = self.upload(&server, plan, &head, body, client)?;
         let record = table.access_log().then(|| {
-            let (method, path) = (head.method.to_string(), path.to_string());
+            let path = plan.upstream().dialect().masked(&path).into_owned();
+            let method = head.method.to_string();
             Box::new(Record { method, path, attempts: Vec::new(), upload: upload.clone() })
         });
         let in_flight = self.drain.enter(client.worker);

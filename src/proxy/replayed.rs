@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Version};
-use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
 use super::admit::{Holding, admit};
@@ -16,8 +15,9 @@ use super::client::Client;
 use super::exchange::{Exchange, OptOut, Origin, Turned};
 use super::failure::Refusal;
 use super::finish::Finish;
+use super::heard::Heard;
 use super::id::RequestId;
-use super::keys::Keys;
+use super::keys::{self, Keys, look_closer};
 use super::pipeline::Proxy;
 use super::{capture, fallback};
 use crate::clock;
@@ -26,7 +26,6 @@ use crate::policy::judge::Judged;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::route::Plan;
-use crate::upstream::Reply;
 
 /// How a turn ended.
 #[derive(Debug)]
@@ -48,6 +47,9 @@ pub enum Turn {
 
 /// Of the upstream's answer so much is remembered.
 const ANSWER_MAX: usize = 2048;
+
+/// What stands in a stored path for a credential: without that it leads nowhere.
+const MASKED: &str = "***";
 
 /// What was stored and is no request is looked at again after this, should a later version know better.
 const UNSENDABLE: Duration = Duration::from_secs(600);
@@ -88,14 +90,14 @@ impl Proxy {
         letter: &Letter,
         content: Content,
         client: &Arc<Client>,
-        waits: impl FnOnce(u64) -> Option<Duration>,
+        waits: impl Fn(u64) -> Option<Duration>,
     ) -> Turn {
         let Some(mut exchange) = self.restored(Arc::clone(plan), letter, content, client) else {
             return Turn::NotNow { reason: Reason::BadRequest, wait: UNSENDABLE };
         };
         exchange.keys = fallback::keys(&exchange).await;
-        let scope = exchange.keys.scope(&exchange);
-        if let Some(wait) = waits(scope) {
+        look_closer(&exchange).await;
+        if let Some(wait) = exchange.keys.scopes(&exchange).filter_map(waits).max() {
             return Turn::NotNow { reason: Reason::Quota, wait };
         }
         let begun = clock::now();
@@ -103,12 +105,15 @@ impl Proxy {
             Ok(admission) => admission,
             Err(Refusal { reason, retry_after, .. }) => return Turn::NotNow { reason, wait: retry_after },
         };
-        let (sent, ended, now) = attempts::attempt(&mut exchange, begun).await;
+        let (sent, ended, now) = attempts::attempt(&mut exchange, &self.memory, begun).await;
         // Breaker and pauses hear what a live request's would: a refused credential is this letter's matter alone.
         let holding = admission.settle(&exchange, &ended, now);
         let ended = ended.at_replay();
+        // Whom a refused credential or a used-up quota concerns; what is unknown is nobody's but this letter's.
+        let scope =
+            exchange.keys.scope(&exchange, ended.scope).unwrap_or_else(|| keys::hash(letter.id.to_string()));
         match sent {
-            Ok(reply) => self.read(&exchange, reply, holding, (ended, scope), begun).await,
+            Ok(heard) => self.read(&exchange, heard, holding, (ended, scope), begun).await,
             Err(fault) => Turn::Tried {
                 ended,
                 scope,
@@ -123,34 +128,33 @@ impl Proxy {
     async fn read(
         &self,
         exchange: &Exchange,
-        reply: Reply,
+        mut heard: Heard,
         holding: Holding,
         (ended, scope): (Judged, u64),
         begun: Instant,
     ) -> Turn {
         let idle = exchange.plan.settings().timeout.idle;
-        let mut incoming = reply.response.into_body();
         let mut beginning = BytesMut::new();
         let cut = loop {
-            match timeout(idle, incoming.frame()).await {
+            match timeout(idle, heard.piece()).await {
                 Ok(None) => break None,
-                Ok(Some(Ok(frame))) => {
+                Ok(Some(Ok(piece))) => {
                     let room = ANSWER_MAX - beginning.len();
-                    let data = frame
-                        .data_ref()
-                        .map_or(&[][..], |data| data.get(..room.min(data.len())).unwrap_or(&[]));
-                    beginning.extend_from_slice(data);
+                    beginning.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or(&[]));
                 }
-                Ok(Some(Err(_))) => break Some(Reason::Reset),
+                Ok(Some(Err(reason))) => break Some(reason),
                 Err(_) => break Some(Reason::Timeout),
             }
         };
         let now = clock::now();
         let ended = match cut {
             None => {
-                reply.loan.give_back();
-                holding.completed(now);
-                ended
+                let failed = heard.completed();
+                match failed {
+                    Some(meaning) => holding.failed(meaning, now),
+                    None => holding.completed(now),
+                }
+                failed.map_or(ended, |meaning| Judged::answer(200, meaning, &[]))
             }
             Some(reason) => {
                 holding.cut(reason, now);
@@ -179,6 +183,9 @@ impl Proxy {
         content: Content,
         client: &Arc<Client>,
     ) -> Option<Exchange> {
+        if plan.upstream().dialect().reads_bodies() && letter.path.contains(MASKED) {
+            return None;
+        }
         let id = RequestId::new();
         let started = clock::now();
         let finish = Box::new(Finish::uncounted(

@@ -3,25 +3,27 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::attempts::{Answered, Kept, Spent};
-use super::body::{Body, Clocks};
+use super::body::Body;
 use super::exchange::Exchange;
 use super::failure::Failure;
 use super::fallback::{By, Delivered};
 use super::headers::downward;
+use super::heard::{Heard, Held};
 use super::id::RequestId;
 use super::pipeline::Proxy;
+use super::relay::{Clocks, Relay};
 use super::respond_letters::with_letter;
 use super::stale::Again;
 use super::tunnel;
+use crate::dialect::{Refusal, Spoken};
 use crate::policy::reason::Reason;
 use crate::route::How;
 use crate::telemetry::metrics::Source;
-use crate::upstream::hold::Held;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("fender-request-id");
 const ATTEMPTS: HeaderName = HeaderName::from_static("fender-attempts");
@@ -75,11 +77,16 @@ pub(super) fn spent_as(
     reason: Reason,
 ) -> Response<Body> {
     let told = Told { reason: Some(reason), ..AS_IT_CAME };
+    let given_up = exchange.given_up().then(|| exchange.dialect().given_up()).flatten();
     match spent.kept {
-        Some(Kept::Live(answered)) => relay(proxy, exchange, *answered, told),
+        Some(Kept::Live(mut answered)) => {
+            answered.heard.reply.response.headers_mut().extend(given_up);
+            relay(proxy, exchange, *answered, told)
+        }
         Some(Kept::Held(held)) => {
             let Held { mut parts, body, .. } = held;
             downward(&mut parts.headers, parts.status, parts.version);
+            parts.headers.extend(given_up);
             whole(exchange, parts.status, parts.headers, body, told)
         }
         None => {
@@ -91,7 +98,7 @@ pub(super) fn spent_as(
 
 /// An upstream's response, as it comes.
 fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: Told<'_>) -> Response<Body> {
-    let Answered { reply, holding } = answered;
+    let Answered { heard: Heard { reply, ahead }, holding } = answered;
     let (mut parts, incoming) = reply.response.into_parts();
     downward(&mut parts.headers, parts.status, parts.version);
     let home = exchange.finish.plan();
@@ -119,7 +126,10 @@ fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: T
     let clocks = Clocks { idle: timeout.idle, spare: exchange.client.download_timer.clone(), stream };
     let over_http2 = exchange.client.wire.is_none();
     let idle = clocks.idle;
-    let body = Body::relay(incoming, reply.loan, clocks, copying, exchange.finish);
+    if ahead.as_ref().is_some_and(|ahead| ahead.stream.is_some()) {
+        parts.headers.remove(CONTENT_LENGTH); // An error event may have to stand behind what comes.
+    }
+    let body = Relay::body(incoming, ahead, reply.loan, clocks, copying, exchange.finish);
     response(parts.status, parts.headers, if over_http2 { body.watched(idle) } else { body })
 }
 
@@ -173,11 +183,32 @@ pub(super) fn failed_as(
     reason: Reason,
     status: StatusCode,
 ) -> Response<Body> {
-    let mut answer = problem(&exchange.id, failure, Some(exchange.plan.upstream_name()), reason, status);
+    let home = exchange.finish.plan();
+    let spoken = exchange.dialect().refusal(&Refusal {
+        reason,
+        status,
+        detail: &failure.detail(),
+        upstream: home.upstream_name(),
+        request_id: exchange.id.as_str(),
+        retry_after: failure.retry_after(),
+        given_up: exchange.given_up(),
+    });
+    let mut answer = match spoken {
+        Some(spoken) => in_its_words(&exchange.id, failure, reason, spoken),
+        None => problem(&exchange.id, failure, Some(exchange.plan.upstream_name()), reason, status),
+    };
+    let status = answer.status();
     answer.headers_mut().insert(ATTEMPTS, attempts(exchange.attempts));
     exchange.finish.answered(status.as_u16(), Source::Fender, Some(reason), exchange.decided);
     let (parts, body) = answer.into_parts();
     Response::from_parts(parts, body.finishing(exchange.finish))
+}
+
+/// Fender's own answer, as the API would put it.
+fn in_its_words(id: &RequestId, failure: &Failure, reason: Reason, spoken: Spoken) -> Response<Body> {
+    let mut answer = response(spoken.status, spoken.headers, Body::own(spoken.body));
+    own_fields(answer.headers_mut(), id, failure, reason);
+    answer
 }
 
 /// Fender's own answer.
@@ -212,15 +243,19 @@ fn problem(
     let mut answer = response(status, HeaderMap::new(), Body::own(Bytes::from(text)));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(REQUEST_ID, id.header().clone());
-    headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
     if let Some(wait) = failure.retry_after() {
         headers.insert(RETRY_AFTER, seconds(wait).into());
     }
+    own_fields(headers, id, failure, reason);
+    answer
+}
+
+fn own_fields(headers: &mut HeaderMap, id: &RequestId, failure: &Failure, reason: Reason) {
+    headers.insert(REQUEST_ID, id.header().clone());
+    headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
     if matches!(failure, Failure::Client(_)) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    answer
 }
 
 /// Whole seconds, never too early and never none (RFC 9110 section 10.2.3).

@@ -135,8 +135,12 @@ impl Replayer {
             let hold = rule.on_parked == config::OnParked::Hold;
             // What is wrong with the store it says itself, and it is asked again.
             let now = clock::unix_ms();
-            let Ok(due) = self.store.due(upstream.name(), hold, now, room).await else { continue };
-            for deadletter::Due { id, .. } in due {
+            // One that has begun is due on disk until it is marked there: it must not cost another one's place.
+            let begun = locked(&self.sending).clone();
+            let asked = room.saturating_add(u32::try_from(begun.len()).unwrap_or(u32::MAX));
+            let Ok(due) = self.store.due(upstream.name(), hold, now, asked).await else { continue };
+            let due = due.into_iter().filter(|due| !begun.contains(&due.id));
+            for deadletter::Due { id, .. } in due.take(usize::try_from(room).unwrap_or(usize::MAX)) {
                 self.lane(upstream.name(), |lane| lane.begins(&rule.replay, clock::now()));
                 locked(&self.sending).push(id);
                 let (replayer, name) = (Arc::clone(self), upstream.name().to_owned());

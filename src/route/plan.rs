@@ -16,9 +16,6 @@ use crate::upstream::Upstream;
 use crate::upstream::breaker::BreakerCell;
 use crate::upstream::policies::LimitsCell;
 
-/// Where the generic dialect looks for the key under which an API acts once.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
 /// One route: what it matches, where it leads, and the settings in force for it.
 #[derive(Debug)]
 pub struct Plan {
@@ -78,7 +75,7 @@ impl Plan {
         let set = upstream.own_headers().to_vec();
         let fallbacks = route.plan.fallback.iter().map(compile).collect::<Result<_, _>>()?;
         let idempotency_header = match &route.plan.idempotency_header {
-            config::IdempotencyHeader::Auto => Some(IDEMPOTENCY_KEY),
+            config::IdempotencyHeader::Auto => upstream.dialect().idempotency_header().cloned(),
             config::IdempotencyHeader::None => None,
             config::IdempotencyHeader::Named(name) => Some(name.clone()),
         };
@@ -219,10 +216,14 @@ impl Plan {
 
     /// Whether a request may be sent twice without harm, and why.
     #[must_use]
-    pub fn repeatable(&self, method: &Method, headers: &HeaderMap) -> Repeatable {
+    pub fn repeatable(&self, method: &Method, path: &str, headers: &HeaderMap) -> Repeatable {
         let bears_key = || self.idempotency_header.as_ref().is_some_and(|name| headers.contains_key(name));
-        // "auto" asks the dialect; the generic one lists no method and no path beyond the standard's.
-        Repeatable::of(method.as_str(), bears_key, self.settings().idempotent == config::Idempotent::Yes)
+        let said = || match self.settings().idempotent {
+            config::Idempotent::No => false,
+            config::Idempotent::Yes => true,
+            config::Idempotent::Auto => self.upstream.dialect().repeats(method.as_str(), path),
+        };
+        Repeatable::of(method.as_str(), bears_key, said)
     }
 
     pub(super) fn matches(&self, host: Option<&str>, path: &str, method: &Method) -> bool {

@@ -74,18 +74,6 @@ impl Event for ConfigWarning<'_> {
     }
 }
 
-/// A policy that a preset or profile sets is not built yet.
-#[derive(Debug)]
-pub struct NotBuilt<'a> {
-    pub what: &'a str,
-}
-
-impl Event for NotBuilt<'_> {
-    fn log(&self) {
-        tracing::warn!(what = self.what, "set by a preset, but not built yet: it has no effect");
-    }
-}
-
 /// A new config is in force, or was refused.
 #[derive(Debug)]
 pub struct Reloaded<'a> {

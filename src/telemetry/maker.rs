@@ -6,6 +6,8 @@ use prometheus::{
     Registry,
 };
 
+use super::sharded::{Family, Figure};
+
 /// From a cache's answer to the longest completion.
 const SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
@@ -21,6 +23,15 @@ impl Maker<'_> {
     pub(super) fn add<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, prometheus::Error> {
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
+    }
+
+    pub(super) fn sharded<F: Figure + 'static>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<Family<F>, prometheus::Error> {
+        self.add(Family::new(name, help, labels)?)
     }
 
     pub(super) fn counters(

@@ -1,12 +1,9 @@
 //! The registry and every metric that there is. Names are fixed; label values come from the config alone.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus::{
-    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder,
-};
+use prometheus::{Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 pub use super::policies::{BreakerMetrics, PolicyMetrics};
 
@@ -14,6 +11,8 @@ use super::letters::{LetterMetrics, LetterVectors, LiveStore};
 use super::maker::Maker;
 use super::policies::PolicyVectors;
 use super::prune::Named;
+use super::sharded::{Count, Family, Level, Spans};
+use super::streams::{StreamMetrics, StreamVectors};
 use crate::clock;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
@@ -44,14 +43,14 @@ impl Source {
 #[derive(Debug)]
 pub struct Metrics {
     pub(super) registry: Registry,
-    requests: IntCounterVec,
-    request_seconds: HistogramVec,
-    stream_seconds: HistogramVec,
-    attempts: IntCounterVec,
-    attempt_seconds: HistogramVec,
+    requests: Family<Count>,
+    request_seconds: Family<Spans>,
+    stream_seconds: Family<Spans>,
+    attempts: Family<Count>,
+    attempt_seconds: Family<Spans>,
     stale: IntCounterVec,
     unretained: IntCounterVec,
-    in_flight: IntGaugeVec,
+    in_flight: Family<Level>,
     connections_upstream: IntGaugeVec,
     connects: IntCounterVec,
     connections: IntGauge,
@@ -60,6 +59,7 @@ pub struct Metrics {
     reload_success: IntGauge,
     reload_timestamp: Gauge,
     policies: PolicyVectors,
+    streams: StreamVectors,
     letters: LetterVectors,
 }
 
@@ -102,29 +102,29 @@ impl Metrics {
         let registry = Registry::new();
         let made = Maker { registry: &registry };
         let metrics = Self {
-            requests: made.counters(
+            requests: made.sharded(
                 "fender_requests_total",
                 "Requests answered, by who answered",
                 &["upstream", "route", "code", "source"],
             )?,
-            request_seconds: made.seconds(
+            request_seconds: made.sharded(
                 "fender_request_duration_seconds",
                 "From a request's head to its answer's commit",
                 &["upstream", "route"],
             )?,
-            stream_seconds: made.seconds(
+            stream_seconds: made.sharded(
                 "fender_response_stream_seconds",
                 "From a response's head to its end",
                 &["upstream", "route"],
             )?,
-            attempts: made.counters(
+            attempts: made.sharded(
                 "fender_attempts_total",
                 "Attempts ended, by outcome",
                 &["upstream", "outcome"],
             )?,
-            attempt_seconds: made.seconds(
+            attempt_seconds: made.sharded(
                 "fender_attempt_duration_seconds",
-                "From an attempt's start to its response's head",
+                "From an attempt's start to its response's head, or to an event stream's commit",
                 &["upstream"],
             )?,
             stale: made.counters(
@@ -137,7 +137,7 @@ impl Metrics {
                 "Request bodies too large to be kept for another attempt",
                 &["upstream"],
             )?,
-            in_flight: made.gauges("fender_in_flight", "Requests in flight", &["upstream"])?,
+            in_flight: made.sharded("fender_in_flight", "Requests in flight", &["upstream"])?,
             connections_upstream: made.gauges(
                 "fender_upstream_connections",
                 "Connections to the upstream",
@@ -162,6 +162,7 @@ impl Metrics {
                 "When the config in force was read",
             )?)?,
             policies: PolicyVectors::new(&made)?,
+            streams: StreamVectors::new(&made)?,
             letters: LetterVectors::new(&made)?,
             registry: registry.clone(),
         };
@@ -177,13 +178,14 @@ impl Metrics {
     #[must_use]
     pub fn upstream(&self, name: &str) -> UpstreamMetrics {
         UpstreamMetrics {
-            attempts: Outcome::ALL.map(|outcome| self.attempts.with_label_values(&[name, outcome.as_str()])),
-            attempt_seconds: self.attempt_seconds.with_label_values(&[name]),
+            attempts: Outcome::ALL.map(|outcome| self.attempts.of(&[name, outcome.as_str()])),
+            attempt_seconds: self.attempt_seconds.of(&[name]),
             connects: CONNECT_RESULTS.map(|result| self.connects.with_label_values(&[name, result])),
             stale: self.stale.with_label_values(&[name]),
             unretained: self.unretained.with_label_values(&[name]),
-            in_flight: self.in_flight.with_label_values(&[name]),
+            in_flight: self.in_flight.of(&[name]),
             policies: self.policies.upstream(name),
+            streams: self.streams.upstream(name),
             letters: self.letters.upstream(name),
         }
     }
@@ -202,8 +204,8 @@ impl Metrics {
             route: route.to_owned(),
             requests: self.requests.clone(),
             codes: std::array::from_fn(|_| OnceLock::new()),
-            request_seconds: self.request_seconds.with_label_values(&[upstream, route]),
-            stream_seconds: self.stream_seconds.with_label_values(&[upstream, route]),
+            request_seconds: self.request_seconds.of(&[upstream, route]),
+            stream_seconds: self.stream_seconds.of(&[upstream, route]),
         };
         if !upstream.is_empty() {
             metrics.counter(200, Source::Upstream);
@@ -260,28 +262,34 @@ const CONNECT_RESULTS: [&str; 3] = ["ok", "connect", "tls"];
 /// One upstream's figures.
 #[derive(Debug, Clone)]
 pub struct UpstreamMetrics {
-    attempts: [IntCounter; Outcome::ALL.len()],
-    attempt_seconds: Histogram,
+    attempts: [Arc<Count>; Outcome::ALL.len()],
+    attempt_seconds: Arc<Spans>,
     connects: [IntCounter; CONNECT_RESULTS.len()],
     stale: IntCounter,
     unretained: IntCounter,
     /// Requests in flight.
-    pub in_flight: IntGauge,
+    pub in_flight: Arc<Level>,
     /// What the policies decided.
     pub policies: PolicyMetrics,
+    /// Event streams.
+    pub streams: StreamMetrics,
     /// What was kept, and sent again later.
     pub letters: LetterMetrics,
 }
 
 impl UpstreamMetrics {
-    /// An attempt ended.
-    pub fn attempt(&self, outcome: Outcome, took: Duration) {
+    /// An attempt's answer began, or it brought none, after so long.
+    pub fn attempt_took(&self, took: Duration) {
+        self.attempt_seconds.observe(took);
+    }
+
+    /// An attempt ended: with its answer's head, or an event stream's with its last event.
+    pub fn attempt_ended(&self, outcome: Outcome) {
         if let Some(counter) =
             Outcome::ALL.iter().position(|each| *each == outcome).and_then(|at| self.attempts.get(at))
         {
             counter.inc();
         }
-        self.attempt_seconds.observe(took.as_secs_f64());
     }
 
     /// A connection was opened, or could not be.
@@ -309,18 +317,18 @@ impl UpstreamMetrics {
     }
 }
 
-type Codes = Box<[OnceLock<IntCounter>]>;
+type Codes = Box<[OnceLock<Arc<Count>>]>;
 
 /// One route's figures.
 #[derive(Debug)]
 pub struct RouteMetrics {
     upstream: String,
     route: String,
-    requests: IntCounterVec,
+    requests: Family<Count>,
     /// By source, then by status less 100: a counter is looked up by its labels once.
     codes: [OnceLock<Codes>; 4],
-    request_seconds: Histogram,
-    stream_seconds: Histogram,
+    request_seconds: Arc<Spans>,
+    stream_seconds: Arc<Spans>,
 }
 
 impl RouteMetrics {
@@ -329,21 +337,21 @@ impl RouteMetrics {
         if let Some(counter) = self.counter(status, source) {
             counter.inc();
         }
-        self.request_seconds.observe(took.as_secs_f64());
+        self.request_seconds.observe(took);
     }
 
     /// A response ended.
     pub fn ended(&self, took: Duration) {
-        self.stream_seconds.observe(took.as_secs_f64());
+        self.stream_seconds.observe(took);
     }
 
-    fn counter(&self, status: u16, source: Source) -> Option<&IntCounter> {
+    fn counter(&self, status: u16, source: Source) -> Option<&Arc<Count>> {
         let codes = self.codes.get(source as usize)?;
         let codes = codes.get_or_init(|| std::iter::repeat_with(OnceLock::new).take(500).collect());
         let cell = codes.get(usize::from(status.checked_sub(100)?))?;
         Some(cell.get_or_init(|| {
             let labels = [self.upstream.as_str(), self.route.as_str(), &status.to_string(), source.as_str()];
-            self.requests.with_label_values(&labels)
+            self.requests.of(&labels)
         }))
     }
 }

@@ -12,5 +12,7 @@ mod maker;
 pub mod metrics;
 mod policies;
 pub mod prune;
+mod sharded;
 mod sink;
+pub mod streams;
 mod total;

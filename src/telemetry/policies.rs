@@ -40,6 +40,8 @@ pub(super) struct PolicyVectors {
     overloaded: IntCounterVec,
     rate_limited: IntCounterVec,
     throttled: CounterVec,
+    obeyed: IntCounterVec,
+    obeyed_seconds: CounterVec,
     fallback: IntCounterVec,
     shed: IntCounterVec,
     check_up: IntGaugeVec,
@@ -119,6 +121,12 @@ impl PolicyVectors {
                 "Time for which the upstream told to wait",
                 upstream,
             )?,
+            obeyed: made.counters(
+                "fender_waits_obeyed_total",
+                "Waits that the upstream told and a request sat out",
+                upstream,
+            )?,
+            obeyed_seconds: made.sums("fender_waits_obeyed_seconds_total", "Time so waited", upstream)?,
             fallback: made.counters(
                 "fender_fallback_total",
                 "Requests that a fallback answered",
@@ -163,6 +171,8 @@ impl PolicyVectors {
             overloaded: self.overloaded.with_label_values(&[name]),
             rate_limited: self.rate_limited.with_label_values(&[name]),
             throttled: self.throttled.with_label_values(&[name]),
+            obeyed: self.obeyed.with_label_values(&[name]),
+            obeyed_seconds: self.obeyed_seconds.with_label_values(&[name]),
             shed: self.shed.with_label_values(&[name]),
         }
     }
@@ -209,6 +219,8 @@ pub struct PolicyMetrics {
     overloaded: IntCounter,
     rate_limited: IntCounter,
     throttled: Counter,
+    obeyed: IntCounter,
+    obeyed_seconds: Counter,
     shed: IntCounter,
 }
 
@@ -248,6 +260,12 @@ impl PolicyMetrics {
     /// The upstream told to wait so much longer.
     pub fn throttled(&self, longer: Duration) {
         self.throttled.inc_by(longer.as_secs_f64());
+    }
+
+    /// A wait that it told was sat out.
+    pub fn obeyed(&self, wait: Duration) {
+        self.obeyed.inc();
+        self.obeyed_seconds.inc_by(wait.as_secs_f64());
     }
 
     /// Shed at a degradation level.

@@ -12,6 +12,7 @@ use super::policies::Policies;
 use super::pool::Pool;
 use super::tls;
 use crate::config;
+use crate::dialect::Dialect;
 use crate::policy::reason::Reason;
 use crate::telemetry::metrics::UpstreamMetrics;
 
@@ -115,6 +116,12 @@ impl Upstream {
     #[must_use]
     pub const fn policies(&self) -> &Arc<Policies> {
         &self.policies
+    }
+
+    /// How it speaks.
+    #[must_use]
+    pub fn dialect(&self) -> &Arc<Dialect> {
+        self.settings.spoken()
     }
 
     /// The header fields that Fender sets.

@@ -11,7 +11,6 @@ use super::send::Outgoing;
 use super::upload::UploadBody;
 use crate::clock;
 use crate::config::Health;
-use crate::memory::Memory;
 use crate::telemetry::events::{HealthChanged, emit};
 
 /// Of a check's answer so much is read, so that its connection can be used again.
@@ -87,25 +86,20 @@ const RECHECK: Duration = Duration::from_millis(100);
 
 impl Upstream {
     /// Makes a check if one is due; when to ask again.
-    pub fn check_if_due(
-        self: &Arc<Self>,
-        worker: usize,
-        memory: &Arc<Memory>,
-        now: Instant,
-    ) -> Option<Instant> {
+    pub fn check_if_due(self: &Arc<Self>, worker: usize, now: Instant) -> Option<Instant> {
         let health = &self.settings().health;
         let path = health.path.as_deref()?;
         match self.policies().check().take_turn(health.interval, now) {
             Err(later) => Some(later),
             Ok(()) => {
-                let (upstream, path, memory) = (Arc::clone(self), path.to_owned(), Arc::clone(memory));
-                tokio::spawn(async move { upstream.check(worker, &path, &memory).await });
+                let (upstream, path) = (Arc::clone(self), path.to_owned());
+                tokio::spawn(async move { upstream.check(worker, &path).await });
                 Some(now + RECHECK)
             }
         }
     }
 
-    async fn check(self: Arc<Self>, worker: usize, path: &str, memory: &Arc<Memory>) {
+    async fn check(self: Arc<Self>, worker: usize, path: &str) {
         let health = &self.settings().health;
         let until = clock::now() + health.timeout;
         let found = match PathAndQuery::try_from(path) {
@@ -114,7 +108,7 @@ impl Upstream {
                 Err(fault) => Err(fault.to_string()),
                 Ok(reply) => {
                     let status = reply.response.status();
-                    reply.hold(ANSWER_MAX, memory.lease(), until).await;
+                    reply.drain(ANSWER_MAX, until).await;
                     if status.is_success() || status.is_redirection() {
                         Ok(())
                     } else {

@@ -39,6 +39,30 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// own bound is 400 KiB, for each of many uploads that an upstream does not take.
 const AHEAD_MAX: usize = 40 * 1024;
 
+/// The same for the first [`ROOMY_MAX`] connections of the process: an answer of 64 KiB passes in one piece.
+const ROOMY_AHEAD_MAX: usize = 72 * 1024;
+
+/// So many connections read and write that much ahead; where there are more, memory counts for more than time.
+const ROOMY_MAX: usize = 32;
+
+static ROOMY: AtomicUsize = AtomicUsize::new(0);
+
+/// One connection's leave to read further ahead, until it is dropped.
+struct Roomy;
+
+impl Roomy {
+    fn take() -> Option<Self> {
+        let more = |roomy| if roomy < ROOMY_MAX { Some(roomy + 1) } else { None };
+        ROOMY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self)
+    }
+}
+
+impl Drop for Roomy {
+    fn drop(&mut self) {
+        ROOMY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Streams on a connection whose peer has not yet said how many it takes (RFC 9113 section 6.5.2 advises at least 100).
 const STREAMS_UNTIL_TOLD: usize = 100;
 
@@ -150,9 +174,11 @@ where
         return Ok(Opened::Http2(sender, room, Lead::to(peer)));
     }
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(AHEAD_MAX);
+    let roomy = Roomy::take();
+    builder.max_buf_size(if roomy.is_some() { ROOMY_AHEAD_MAX } else { AHEAD_MAX });
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(async move {
+        let _roomy = roomy;
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%peer, error = %super::fault::chain(&error), "upstream connection ended");
         }

@@ -47,6 +47,14 @@ impl Fault {
 }
 
 impl Fault {
+    /// The answer's head was good, but its body broke off before it was passed on.
+    #[must_use]
+    pub fn of_body(error: &hyper::Error) -> Self {
+        let nonsense = error.is_parse() || http2_error(error).is_some_and(is_nonsense);
+        let reason = if nonsense { Reason::Protocol } else { Reason::Reset };
+        Self { reason, verdict: Verdict::Ambiguous, stale: false, detail: chain(error) }
+    }
+
     /// The same for a stream of a shared HTTP/2 connection. It was stale if the connection failed, not the stream.
     #[must_use]
     pub fn of_stream(error: &hyper::Error, left: bool, reused: bool) -> Self {

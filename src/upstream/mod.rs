@@ -12,7 +12,6 @@ mod connect;
 mod degradation;
 mod endpoint;
 mod fault;
-pub mod hold;
 mod meter;
 pub mod pause;
 pub mod policies;

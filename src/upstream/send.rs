@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
@@ -67,6 +68,26 @@ struct Wanted {
 pub struct Reply {
     pub response: Response<Incoming>,
     pub loan: Loan,
+}
+
+impl Reply {
+    /// Reads the body for nothing but to have the connection again: no more than `max` bytes of it, no longer than `until`.
+    pub async fn drain(self, max: u64, until: std::time::Instant) {
+        let Self { mut response, loan } = self;
+        let mut read = 0;
+        let whole = async {
+            while let Some(frame) = response.body_mut().frame().await {
+                read += frame.ok()?.data_ref().map_or(0, |data| data.len() as u64);
+                if read > max {
+                    return None;
+                }
+            }
+            Some(())
+        };
+        if timeout_at(until.into(), whole).await.ok().flatten().is_some() {
+            loan.give_back();
+        }
+    }
 }
 
 impl Upstream {

@@ -46,6 +46,33 @@ async fn a_connection_that_takes_no_answer_loses_its_place() {
     drop(far);
 }
 
+/// Takes the answer by pieces of this size, one a second; how many whole ones came.
+async fn taken_by(piece: usize, far: &mut DuplexStream) -> usize {
+    let (mut pieces, mut buffer) = (0, vec![0; piece]);
+    while far.read_exact(&mut buffer).await.is_ok() {
+        pieces += 1;
+        sleep(Duration::from_secs(1)).await;
+    }
+    pieces
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_being_taken_is_not_cut() {
+    let (serving, mut far) = served(100 * 64 * 1024, 128 * 1024);
+    far.write_all(ASK).await.unwrap();
+    assert_eq!(taken_by(64 * 1024, &mut far).await, 100);
+    // The last pieces lie in the line when it has written them.
+    assert!((95..=100).contains(&serving.await.unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_drop_by_drop_is_cut() {
+    let (serving, mut far) = served(1_000_000, 64);
+    far.write_all(ASK).await.unwrap();
+    assert!(taken_by(1024, &mut far).await <= 21);
+    assert_eq!(serving.await.unwrap(), 20);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_on_which_nothing_comes_loses_its_place() {
     let (serving, far) = served(10, 4096);

@@ -691,3 +691,71 @@ fn a_letter_waits_as_long_as_its_own_upstream_told_whatever_a_fallback_said() {
     let waits = (minutes("next_attempt_at") + 1440 - minutes("created_at")) % 1440;
     assert!((9..=11).contains(&waits), "{waits} minutes");
 }
+
+#[test]
+fn of_a_write_that_a_later_fallback_delivers_no_letter_stays() {
+    let first = Upstream::in_turn(&["429 Slow"]);
+    let (second, well) = patient("500 Oops");
+    let lines = format!(
+        "throttle = {{ adapt = false }}\n{FAST}\n[[upstream.api.fallback]]\non = [\"throttled\"]\nresponse = {{ status = 200, body = \"kept\" }}\n\
+         [[upstream.api.fallback]]\non = [\"throttled\"]\nupstream = \"second\""
+    );
+    let more = format!("[upstream.second]\nurl = \"{}\"\nretry = {{ max_attempts = 1 }}", second.url());
+    let (setup, _folder) = keeping(&format!("{}\n{more}", first.as_api(&lines)));
+    let fender = setup.start();
+    // Nothing supplies its credential, so that it cannot be Fender's and the fixed words are not said.
+    let secret = "authorization: Bearer own\r\n";
+    well.store(true, Ordering::SeqCst);
+    let answer = fender.post("/", secret, b"x");
+    assert_eq!((answer.status(), answer.field("fender-fallback").as_str()), (200, "second"));
+    assert_eq!(answer.field("fender-letter"), "");
+    assert_eq!(letters(&fender), Vec::<Value>::new(), "an operator would send it a second time");
+    // Where nobody takes it a copy is kept all the same.
+    let shaky = Upstream::nobody();
+    let lines = lines.replace("\"second\"", "\"nobody\"");
+    let more = format!("[upstream.nobody]\nurl = \"{shaky}\"\nretry = {{ max_attempts = 1 }}");
+    let (setup, _folder) = keeping(&format!("{}\n{more}", first.as_api(&lines)));
+    let fender = setup.start();
+    let answer = fender.post("/", secret, b"x");
+    assert_eq!((answer.status(), answer.field("fender-reason").as_str()), (429, "credential"));
+    assert_eq!(letters(&fender)[0]["parked_because"], "credential");
+    // One that can be Fender's is answered with the fixed words, and stored.
+    let answer = fender.post("/", "", b"x");
+    assert_eq!((answer.status(), answer.text().as_str()), (200, "kept"));
+    assert_eq!(state_of(&fender, &answer.field("fender-letter")), "pending");
+}
+
+#[test]
+fn an_import_tells_each_line_that_it_does_not_take_by_its_number() {
+    let (upstream, _well) = patient("500 Oops");
+    let (setup, folder) = keeping(&upstream.as_api(FAST));
+    let fender = setup.start();
+    fender.post("/", "", b"body");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "operators-secret\n").unwrap();
+    let (admin, token) = (format!("http://{}", fender.admin()), token.display().to_string());
+    let remote = |more: &[&str]| command(&[&["--admin", &admin, "--token-file", &token], more].concat());
+    let good = remote(&["export"]).1.trim_end().to_owned();
+    // Twelve lines of a mebibyte go in more than one call.
+    let long = format!("{{\"id\":\"{}\"}}", "x".repeat(1 << 20));
+    let mut lines = vec![good.clone(), "[".repeat(5000), "\u{0}".to_owned(), String::new()];
+    lines.extend(std::iter::repeat_n(long, 12));
+    lines.extend([good.replace("\"priority\":0", "\"priority\":1e400"), good.clone(), "{}".to_owned()]);
+    let file = folder.path().join("lines.jsonl");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let file = file.display().to_string();
+    let (fine, told) = remote(&["--json", "import", &file]);
+    assert!(!fine);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let failed = told["failed"].as_array().unwrap();
+    let numbers: Vec<u64> = failed.iter().map(|failed| failed["line"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [2, 3].into_iter().chain(5..=17).chain([19]).collect::<Vec<u64>>());
+    assert!(
+        failed.iter().all(|failed| failed["error"].as_str().unwrap().starts_with("not a letter: ")),
+        "{failed:?}"
+    );
+    assert_eq!((&told["already"], &told["done"]), (&json!(2), &json!(0)));
+    let (_, told) = remote(&["import", &file]);
+    assert!(told.contains("line 19: not a letter: ") && told.contains("16 failed"), "{told}");
+    assert_eq!(letters(&fender).len(), 1);
+}

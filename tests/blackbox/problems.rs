@@ -176,5 +176,5 @@ fn a_response_head_that_is_larger_than_a_connection_holds_is_no_answer() {
         Fender::start(Upstream::answering(head).as_api("retry = { max_attempts = 1 }")).get("/")
     };
     assert_eq!(answer(30_000).status(), 200);
-    answer(60_000).is_problem(502, "protocol");
+    answer(250_000).is_problem(502, "protocol");
 }

@@ -13,16 +13,11 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// The Python of a venv with the clients in it; installed once for all tests.
 fn python() -> Option<PathBuf> {
-    python_with("clients", &[])
-}
-
-/// The same for a venv of that name, with these clients.
-fn python_with(venv: &str, clients: &[&str]) -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let lock = File::create(folder.join(format!("{venv}.lock"))).unwrap();
+    let lock = File::create(folder.join("clients.lock")).unwrap();
     lock.lock().unwrap();
-    let venv = folder.join(venv);
-    let output = Command::new(format!("{SCRIPTS}/install")).arg(&venv).args(clients).output().unwrap();
+    let venv = folder.join("clients");
+    let output = Command::new(format!("{SCRIPTS}/install")).arg(&venv).output().unwrap();
     if !output.status.success() {
         skip(&String::from_utf8_lossy(&output.stderr));
         return None;
@@ -126,6 +121,73 @@ fn the_openai_sdk_asks_and_streams() {
     let mut command = script(&python, "client_openai.py");
     command.arg(format!("http://{}/openai/v1", fender.server()));
     fine(command);
+}
+
+/// The official SDKs with their own retries on, before providers that fail in their usual ways.
+fn with_providers(part: &str) {
+    let Some(python) = python() else { return };
+    let peer = Peer::start(script(&python, "peer_providers.py"));
+    let provider = format!("http://127.0.0.1:{}", peer.port);
+    let folder = tempfile::tempdir().unwrap();
+    let fast = "retry.backoff = { base = \"20ms\", jitter = \"none\" }\nbreaker.consecutive_failures = 50\n";
+    let mut config = format!(
+        "[dead_letter]\npath = \"{}\"\nsync = \"full\"\n[upstream.dead]\nurl = \"{}\"\nroute = \"/dead\"\npreset = \"ai\"\n\
+         breaker.consecutive_failures = 3\n",
+        folder.path().join("letters.db").display(),
+        Upstream::nobody()
+    );
+    for name in ["openai", "anthropic", "gemini"] {
+        config += &format!(
+            "[upstream.{name}]\nurl = \"{provider}/{name}\"\nroute = \"/{name}\"\npreset = \"ai\"\ndialect = \"{name}\"\n\
+             stream.commit = \"first_content\"\n{fast}"
+        );
+    }
+    for name in ["slack", "telegram"] {
+        config += &format!(
+            "[upstream.{name}]\nurl = \"{provider}/{name}\"\nroute = \"/{name}\"\npreset = \"messaging\"\ndialect = \"{name}\"\n\
+             {fast}"
+        );
+    }
+    config += "[upstream.slack.headers]\nset = { authorization = \"Bearer xoxb-of-fender\" }\n";
+    let fender = Fender::start(config);
+    let mut command = script(&python, "peer_providers.py");
+    command.args(["call", part, &format!("http://{}", fender.server()), &provider]);
+    fine(command);
+    let secret = fs::read(folder.path().join("letters.db")).unwrap();
+    for word in ["of-the-application", "secret"] {
+        assert!(memchr::memmem::find(&secret, word.as_bytes()).is_none(), "{word} is in the store");
+        assert!(!fender.log().contains(word), "{word} is in the log");
+    }
+}
+
+#[test]
+fn the_openai_sdk_is_understood() {
+    with_providers("openai");
+}
+
+#[test]
+fn the_openai_sdk_hears_of_cuts_and_refusals() {
+    with_providers("openai_streams");
+}
+
+#[test]
+fn the_anthropic_sdk_is_understood() {
+    with_providers("anthropic");
+}
+
+#[test]
+fn the_gemini_sdk_is_understood() {
+    with_providers("gemini");
+}
+
+#[test]
+fn the_slack_sdk_is_understood() {
+    with_providers("slack");
+}
+
+#[test]
+fn the_telegram_sdk_is_understood() {
+    with_providers("telegram");
 }
 
 #[test]

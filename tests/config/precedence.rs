@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fender::config::{Config, Preset, load_text, load_text_ahead, unbuilt_in_force};
+use fender::config::{Config, Preset, load_text, load_text_ahead};
 
 fn config(text: &str) -> Config {
     load_text_ahead("fender.toml", text)
@@ -108,11 +108,4 @@ fn an_empty_file_is_the_defaults_with_a_warning() {
 fn one_address_may_stand_without_brackets() {
     let loaded = load_text("fender.toml", "server.listen = '[::1]:1'").expect("in order");
     assert_eq!(loaded.config.server.listen, ["[::1]:1".parse().expect("an address")]);
-}
-
-#[test]
-fn a_preset_whose_policies_are_not_built_is_named() {
-    let loaded = load_text("fender.toml", "[upstream.a]\nurl = 'http://a'\nroute = '/a'\npreset = 'ai'")
-        .expect("in order");
-    assert_eq!(unbuilt_in_force(&loaded.config), ["upstream.a (preset ai): stream.first_content"]);
 }

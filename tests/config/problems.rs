@@ -81,13 +81,13 @@ path = "/var/lib/fender.db"
 url = "http://a"
 route = "/a"
 dialect = "bedrock"
-stream = { commit = "complete" }
+stream = { keepalive = "15s" }
 [[notify]]
 url = "http://hook"
 [[route]]
 path = "/b"
 upstream = "a"
-stream = { end_mark = false }
+stream = { keepalive = "15s" }
 "#;
     insta::assert_snapshot!(problems(text).render(false));
 }

@@ -163,8 +163,8 @@ fn what_is_not_built_yet_is_marked() {
         "dead_letter.old_encryption_keys",
         "notify",
         "trace",
-        "upstream.*.stream",
-        "route.*.stream",
+        "upstream.*.stream.keepalive",
+        "route.*.stream.keepalive",
     ] {
         let part = at(&schema, path);
         assert_eq!(part["x-fender-not-built"], true, "{path}");

@@ -199,3 +199,35 @@ fn a_closed_store_says_so() {
         Err(StoreError::Closed)
     );
 }
+
+#[test]
+fn a_second_capture_under_a_key_waits_as_long_as_its_client_was_told() {
+    let bench = Bench::new();
+    let told = |next_attempt_at_ms, outcome| Draft {
+        begin: Begin::Pending { next_attempt_at_ms },
+        attempts: vec![attempt(outcome)],
+        ..under_key("x", "k")
+    };
+    let later = super::now_ms() + 600_000;
+    let id = bench.capture(told(later, Outcome::Transient));
+    for (next, outcome, expected) in [
+        (later + 5, Outcome::Throttled, later + 5),
+        (later, Outcome::Transient, later + 5), // A shorter one changes nothing.
+    ] {
+        let already = again(&bench, told(next, outcome));
+        assert!(matches!(already, Captured::Already { id: same, state: State::Pending } if same == id));
+        assert_eq!(bench.letter(id).next_attempt_at_ms, Some(expected));
+    }
+    let letter = bench.letter(id);
+    assert_eq!((letter.version, letter.attempts_made), (2, 0));
+    assert_eq!(letter.attempts, [attempt(Outcome::Transient), attempt(Outcome::Throttled)]);
+    // A recovery that wakes letters knows that this one was told to wait.
+    assert_eq!(bench.ask(async |store| store.hasten("api", 10).await), Ok(0));
+    // What is on its way, or waits for an operator, is not touched.
+    let parked = bench.capture(Draft { begin: Begin::Parked(Because::Operator), ..under_key("x", "p") });
+    assert!(matches!(
+        again(&bench, Draft { begin: Begin::Pending { next_attempt_at_ms: later }, ..under_key("x", "p") }),
+        Captured::Already { state: State::Parked, .. }
+    ));
+    assert_eq!(bench.letter(parked).next_attempt_at_ms, None);
+}

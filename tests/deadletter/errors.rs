@@ -73,7 +73,7 @@ fn told(path: &Path, call: &str, nth: &str) -> Option<Vec<String>> {
 #[test]
 fn a_failed_flush_costs_at_most_what_was_refused() {
     let (mut met, mut ever_refused) = (0, 0);
-    for call in ["fsync", "pwrite64"] {
+    for call in ["fdatasync", "pwrite64"] {
         // Where the close that follows fails too, the WAL stays, and with it what the failed commit wrote.
         for nth in ["1", "2", "3", "4", "5", "7", "12", "25", "60", "9..10", "14..16"] {
             let mut bench = Bench::new();
@@ -106,7 +106,8 @@ fn a_failed_flush_costs_at_most_what_was_refused() {
 
 #[test]
 fn a_disk_that_goes_on_failing_takes_nothing_that_was_accepted() {
-    for (call, from) in [("fsync", "9+"), ("fsync", "15+"), ("pwrite64", "60+"), ("pwrite64", "90+")] {
+    for (call, from) in [("fdatasync", "9+"), ("fdatasync", "15+"), ("pwrite64", "60+"), ("pwrite64", "90+")]
+    {
         let mut bench = Bench::new();
         bench.close();
         let Some(lines) = told(&bench.path(), call, from) else { return };

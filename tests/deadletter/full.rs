@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use fender::deadletter::{Act, Captured, Draft, Filter, LetterId, Settled, State, StoreError};
 
+use super::disk::Disk;
 use super::{Bench, draft, now_ms};
 use crate::support::eventually;
 
@@ -93,34 +93,6 @@ fn delivered_letters_give_way_oldest_first_and_no_other_does() {
     }
 }
 
-/// A small file system of its own, where that may be had.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn new(size: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let options = format!("size={size}");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "fender"]).arg(folder.path()).status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(Self(folder));
-        }
-        eprintln!("SKIPPED: a small disk can be mounted by root alone");
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // What stays mounted keeps the folder; the test says what it found all the same.
-        drop(Command::new("umount").args(["-l"]).arg(self.path()).status());
-    }
-}
-
 /// Takes all that the disk has left, to the last page.
 fn exhaust(path: &Path) {
     let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
@@ -129,7 +101,10 @@ fn exhaust(path: &Path) {
 
 #[test]
 fn on_a_full_disk_captures_are_refused_and_the_rest_goes_on() {
-    let Some(disk) = Disk::new("16m") else { return };
+    [Disk::in_memory("16M"), Disk::ext4("16M")].iter().flatten().for_each(refuses_captures_and_goes_on);
+}
+
+fn refuses_captures_and_goes_on(disk: &Disk) {
     let bench = Bench::with(|settings| settings.path = disk.path().join("letters.db"));
     let ids: Vec<LetterId> = (0..300).map(|_| bench.capture(draft(vec![b'x'; 10_000]))).collect();
     let reserve = disk.path().join("letters.db.reserve");
@@ -151,6 +126,11 @@ fn on_a_full_disk_captures_are_refused_and_the_rest_goes_on() {
     assert_eq!(parked.done.len(), 50);
     assert_eq!(bench.ask(async |store| store.purge(Filter::default()).await), Ok(200));
     assert_eq!(try_capture(&bench, draft("x")), Err(StoreError::Full));
+    // All that was accepted goes out, while the disk is as full as before.
+    for id in &ids[150..250] {
+        bench.deliver(*id);
+    }
+    assert_eq!((bench.store().figures().total(State::Delivered), bench.store().figures().full), (100, true));
     fs::remove_file(others).unwrap();
     eventually("the reserve is back", || reserve.exists());
     eventually("captures are taken again", || try_capture(&bench, draft(vec![b'z'; 10_000])).is_ok());
@@ -161,7 +141,10 @@ fn on_a_full_disk_captures_are_refused_and_the_rest_goes_on() {
 
 #[test]
 fn a_disk_that_letters_filled_is_freed_by_deleting_them() {
-    let Some(disk) = Disk::new("16m") else { return };
+    [Disk::in_memory("16M"), Disk::ext4("16M")].iter().flatten().for_each(is_freed_by_deleting);
+}
+
+fn is_freed_by_deleting(disk: &Disk) {
     let bench = Bench::with(|settings| settings.path = disk.path().join("letters.db"));
     let ids = fill(&bench, 20_000, |_| {});
     assert!(ids.len() > 300, "{}", ids.len());
@@ -178,7 +161,10 @@ fn a_disk_that_letters_filled_is_freed_by_deleting_them() {
 
 #[test]
 fn a_store_on_a_full_disk_opens_and_drains() {
-    let Some(disk) = Disk::new("16m") else { return };
+    [Disk::in_memory("16M"), Disk::ext4("16M")].iter().flatten().for_each(opens_and_drains);
+}
+
+fn opens_and_drains(disk: &Disk) {
     let mut bench = Bench::with(|settings| settings.path = disk.path().join("letters.db"));
     let ids: Vec<LetterId> = (0..100).map(|_| bench.capture(draft(vec![b'x'; 10_000]))).collect();
     bench.close();

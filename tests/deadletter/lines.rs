@@ -6,7 +6,7 @@ use fender::deadletter::{
 
 use super::{Bench, draft, keyed};
 
-fn exported(bench: &Bench) -> Vec<String> {
+pub(super) fn exported(bench: &Bench) -> Vec<String> {
     let (mut lines, mut after) = (Vec::new(), None);
     loop {
         let page = bench.ask(async |store| store.export(Filter::default(), after).await).unwrap();
@@ -18,7 +18,7 @@ fn exported(bench: &Bench) -> Vec<String> {
     }
 }
 
-fn import(bench: &Bench, line: &str) -> Result<Imported, StoreError> {
+pub(super) fn import(bench: &Bench, line: &str) -> Result<Imported, StoreError> {
     bench.ask(async |store| store.import(line).await)
 }
 

@@ -3,12 +3,15 @@
 mod capture;
 mod crash;
 mod damage;
+mod disk;
 mod errors;
 mod files;
 mod full;
+mod fuzz;
 mod lines;
 mod lists;
 mod model;
+mod power;
 mod scale;
 mod turns;
 

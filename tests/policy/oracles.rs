@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use fender::policy::breaker::Settings;
 use fender::policy::budget::{self, Budget};
-use fender::policy::judge::Judged;
+use fender::policy::judge::{Judged, Meaning};
 use fender::policy::trigger::Trigger;
 
 use super::script::play;
@@ -366,7 +366,7 @@ const LINKERD_UNIFIED: &[Case] = &[
 /// wants it names it: `failures = [.., "throttled"]`.
 #[test]
 fn linkerd_counts_429_where_it_is_named() {
-    let throttled = Judged::answer(429, None, false, &[]);
+    let throttled = Judged::answer(429, Meaning::by_status(429, None, false), &[]);
     let defaults = ["connect", "reset", "timeout", "transient", "500", "502", "503", "504", "529"];
     let text = "[upstream.a]\nurl = 'http://a'\nroute = '/'\n\
                 [upstream.b]\nurl = 'http://b'\nroute = '/b'\nbreaker.failures = ['transient', 'throttled']";

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use fender::policy::cause::Cause;
-use fender::policy::judge::Judged;
+use fender::policy::judge::{Judged, Meaning};
 use fender::policy::outcome::Outcome;
 use fender::policy::reason::Reason;
 use fender::policy::retry::{Asking, Decision, Settings, Stop};
@@ -21,7 +21,7 @@ fn settings(toml: &str) -> Settings {
 }
 
 fn answer(status: u16) -> Judged {
-    Judged::answer(status, None, false, NO_LIST)
+    Judged::answer(status, Meaning::by_status(status, None, false), NO_LIST)
 }
 
 fn asking(ended: Judged) -> Asking {
@@ -59,7 +59,11 @@ fn what_an_answer_did_is_known_from_its_status() {
         (408, false, V::Ambiguous),
         (529, false, V::Ambiguous),
     ] {
-        assert_eq!(Judged::answer(status, None, asks_back, NO_LIST).verdict, verdict, "{status} {asks_back}");
+        assert_eq!(
+            Judged::answer(status, Meaning::by_status(status, None, asks_back), NO_LIST).verdict,
+            verdict,
+            "{status} {asks_back}"
+        );
     }
 }
 
@@ -75,9 +79,16 @@ fn a_listed_status_beats_success_and_nothing_else() {
         (501, Outcome::Permanent),
         (429, Outcome::Throttled),
     ] {
-        assert_eq!(Judged::answer(status, None, false, listed).outcome, outcome, "{status}");
+        assert_eq!(
+            Judged::answer(status, Meaning::by_status(status, None, false), listed).outcome,
+            outcome,
+            "{status}"
+        );
     }
-    assert!(!Judged::answer(404, None, false, listed).is_named_by(&[Trigger::Status(404)]));
+    assert!(
+        !Judged::answer(404, Meaning::by_status(404, None, false), listed)
+            .is_named_by(&[Trigger::Status(404)])
+    );
 }
 
 #[test]
@@ -205,7 +216,7 @@ proptest! {
     ) {
         let settings = settings("");
         let millis = Duration::from_millis;
-        let ended = Judged::answer(status, told.map(millis), true, NO_LIST);
+        let ended = Judged::answer(status, Meaning::by_status(status, told.map(millis), true), NO_LIST);
         let asking = Asking {
             ended, attempts, resend, replayable, opted_out, breaker_refuses,
             took: millis(took), left: millis(left), previous: millis(previous),

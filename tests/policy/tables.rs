@@ -86,14 +86,14 @@ fn a_second_send_is_harmless_by_method_by_key_or_by_the_config() {
     use Repeatable as R;
     for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
         for (key, configured) in [(false, false), (true, false), (false, true), (true, true)] {
-            assert_eq!(R::of(method, || key, configured), R::Method, "{method}");
+            assert_eq!(R::of(method, || key, || configured), R::Method, "{method}");
         }
     }
     for method in ["POST", "PATCH", "CONNECT", "get", "PURGE", ""] {
-        assert_eq!(R::of(method, || false, false), R::No, "{method}");
-        assert_eq!(R::of(method, || true, false), R::Key, "{method}");
-        assert_eq!(R::of(method, || false, true), R::Config, "{method}");
-        assert_eq!(R::of(method, || true, true), R::Key, "{method}");
+        assert_eq!(R::of(method, || false, || false), R::No, "{method}");
+        assert_eq!(R::of(method, || true, || false), R::Key, "{method}");
+        assert_eq!(R::of(method, || false, || true), R::Config, "{method}");
+        assert_eq!(R::of(method, || true, || true), R::Key, "{method}");
     }
 }
 

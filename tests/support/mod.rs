@@ -7,12 +7,13 @@ pub(crate) mod frames;
 mod h2;
 mod service;
 mod tls;
+pub(crate) mod turns;
 mod upstream;
 mod wire;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Response};
 pub(crate) use fender::{Fender, Setup, binary, check};
 pub(crate) use h2::{H2Client, H2End};
 pub(crate) use service::{Protocol, Service};

@@ -104,6 +104,9 @@ const PAGE: usize = 500;
 /// Bytes of lines that one import call takes.
 const IMPORT_BYTES: usize = 8 * 1024 * 1024;
 
+/// Lines that were not taken in and are told one by one; `--json` tells all.
+const IMPORT_TOLD: usize = 20;
+
 /// 0 if all was done, 1 if not.
 pub(super) fn run(args: &Args) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -283,18 +286,24 @@ async fn import(args: &Args, link: &Link, file: &PathBuf) -> Result<ExitCode, St
         text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     let (mut done, mut already, mut wrong) = (0, 0, Vec::new());
-    let mut lines = text.lines().peekable();
+    let (mut lines, mut before) = (text.lines().peekable(), 0);
     while lines.peek().is_some() {
-        let mut part = String::new();
+        let (mut part, mut count) = (String::new(), 0);
         while let Some(line) = lines.next_if(|line| part.is_empty() || part.len() + line.len() < IMPORT_BYTES)
         {
             part.push_str(line);
             part.push('\n');
+            count += 1;
         }
         let result = json_of(link.call(Method::POST, "/import", part.into()).await?)?;
         done += member(&result, "done").as_array().map_or(0, Vec::len);
         already += member(&result, "already").as_u64().unwrap_or(0);
-        wrong.extend(member(&result, "failed").as_array().cloned().unwrap_or_default());
+        wrong.extend(member(&result, "failed").as_array().into_iter().flatten().map(|failed| {
+            // The call counts the lines of its own part.
+            let line = before + member(failed, "line").as_u64().unwrap_or(0);
+            json!({ "line": line, "error": member(failed, "error") })
+        }));
+        before += count;
         progress(args, &format!("import: {done} done, {already} there already, {} failed", wrong.len()));
     }
     if !args.json && stderr().is_terminal() {
@@ -304,6 +313,10 @@ async fn import(args: &Args, link: &Link, file: &PathBuf) -> Result<ExitCode, St
     if args.json {
         say(&format!("{}\n", json!({ "done": done, "already": already, "failed": wrong })));
     } else {
+        for failed in wrong.iter().take(IMPORT_TOLD) {
+            let error = member(failed, "error").as_str().unwrap_or_default();
+            say_error(&format!("line {}: {error}\n", member(failed, "line")));
+        }
         say(&format!("import: {done} done, {already} there already, {} failed\n", wrong.len()));
     }
     Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::from(RUNTIME_FAILURE) })

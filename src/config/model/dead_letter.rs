@@ -127,6 +127,8 @@ pub enum OrderWord {
     None,
     /// By path.
     Path,
+    /// By what the dialect says: the chat, the channel, the recipient.
+    Auto,
 }
 
 /// Whether a parked letter blocks its key.

@@ -37,6 +37,12 @@ impl Prepared {
         if let Some(key) = &self.draft.idempotency_key
             && let Some(known) = self.known(work.conn, key)?
         {
+            if let (Captured::Already { id, state: State::Pending }, Begin::Pending { next_attempt_at_ms }) =
+                (known, self.draft.begin)
+            {
+                // What its upstream told the client last holds for the letter too.
+                turns::defer(work, id, next_attempt_at_ms, &self.draft.attempts)?;
+            }
             return Ok(known);
         }
         make_room(work, self.bytes())?;

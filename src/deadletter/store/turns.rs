@@ -183,15 +183,37 @@ pub(super) fn settle(
     settled: Settled,
 ) -> Result<Letter, Trouble> {
     let (n, letter) = sending(work.conn, id)?;
+    note(work, n, attempt)?;
+    put(work.conn, n, &letter, settled.into(), letter.attempts_made.saturating_add(1), work.now_ms)?;
+    rows::load(work.conn, id)
+}
+
+/// One more in a letter's trail.
+fn note(work: &Work<'_>, n: i64, attempt: &Attempt) -> Result<(), Trouble> {
     if work.room.tight() {
         // A trail must never be what keeps a letter from being delivered: it tells the last attempts, in few words.
         rows::shorten(work.conn, n)?;
-        rows::lengthen(work.conn, n, &[Attempt { error: None, answer: None, ..attempt.clone() }])?;
-    } else {
-        rows::lengthen(work.conn, n, std::slice::from_ref(attempt))?;
+        return rows::lengthen(work.conn, n, &[Attempt { error: None, answer: None, ..attempt.clone() }]);
     }
-    put(work.conn, n, &letter, settled.into(), letter.attempts_made.saturating_add(1), work.now_ms)?;
-    rows::load(work.conn, id)
+    rows::lengthen(work.conn, n, std::slice::from_ref(attempt))
+}
+
+/// A pending letter waits at least until then: its client sent it again, and heard so. Its trail tells of the last of those
+/// attempts, by which a recovery of the upstream knows whose wait was told.
+pub(super) fn defer(
+    work: &Work<'_>,
+    id: LetterId,
+    next_attempt_at_ms: u64,
+    attempts: &[Attempt],
+) -> Result<(), Trouble> {
+    let (n, letter) = rows::find(work.conn, id)?;
+    if letter.next_attempt_at_ms >= Some(next_attempt_at_ms) {
+        return Ok(());
+    }
+    if let Some(last) = attempts.last() {
+        note(work, n, last)?;
+    }
+    put(work.conn, n, &letter, To::Pending { next_attempt_at_ms }, letter.attempts_made, work.now_ms)
 }
 
 /// Sending -> elsewhere, without an attempt.

@@ -42,3 +42,16 @@ pub enum ThrottleWord {
     /// The whole upstream.
     Upstream,
 }
+
+/// Whom a told wait concerns, where the dialect says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All requests under the same credential.
+    #[default]
+    Credential,
+    /// Those of them to the same recipient.
+    Recipient,
+    /// Those of them to the same model.
+    Model,
+}

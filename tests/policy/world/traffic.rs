@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fender::policy::breaker::{self, Breaker, Ended, Permit};
 use fender::policy::budget::Budget;
-use fender::policy::judge::Judged;
+use fender::policy::judge::{Judged, Meaning};
 use fender::policy::limit::{Concurrency, Limits, RateLimit, Slot};
 use fender::policy::outcome::Outcome;
 use fender::policy::reason::Reason;
@@ -419,11 +419,11 @@ impl Sim {
     fn upstream(&mut self) -> (Judged, Duration) {
         let (usual, roll) = (millis(20 + self.random() % 40), self.random() % 100);
         let lists = [&self.rules.retry.on[..], &self.rules.breaker.failures[..]];
-        let ok = Judged::answer(200, None, false, &lists);
-        let failed = Judged::answer(500, None, false, &lists);
-        let told = |wait| Judged::answer(429, Some(secs(wait)), true, &lists);
+        let ok = Judged::answer(200, Meaning::by_status(200, None, false), &lists);
+        let failed = Judged::answer(500, Meaning::by_status(500, None, false), &lists);
+        let told = |wait| Judged::answer(429, Meaning::by_status(429, Some(secs(wait)), true), &lists);
         match self.does {
-            Does::Well => (Judged::answer(200, None, false, &[]), usual),
+            Does::Well => (Judged::answer(200, Meaning::by_status(200, None, false), &[]), usual),
             Does::Down => (failed, millis(5)),
             Does::Hangs => (ok, secs(3_600)),
             Does::Slow(ms) => (ok, millis(ms)),
