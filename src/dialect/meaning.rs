@@ -15,7 +15,7 @@ pub struct Head<'a> {
     pub status: u16,
     /// Its fields, by name in lower case.
     pub field: &'a dyn Fn(&str) -> Option<&'a str>,
-    /// The time since 1970.
+    /// The time since 1970; zero: it is not known, and no moment can be read.
     pub unix_now: Duration,
 }
 

@@ -166,9 +166,10 @@ impl Rule {
         let of_body = facts.and_then(|facts| self.wait.form.read(&facts.text(&self.wait.slots)?, now));
         let throttled = self.outcome == Some(Outcome::Throttled);
         let of_header = || {
-            // An answer that says "wait" is asked how long, whatever its status.
-            let told = throttled.then(|| told::told(head.field, head.unix_now)).flatten();
-            told.map(|told| told.wait).or(generic)
+            // An answer that says "wait" is asked how long, whatever its status. Without the time a moment is always past, and
+            // tells nothing.
+            let told = throttled.then(|| told::told(head.field, now.unwrap_or(Duration::MAX))).flatten();
+            told.map(|told| told.wait).filter(|wait| now.is_some() || !wait.is_zero()).or(generic)
         };
         of_body.or_else(of_header).or(self.wait.default)
     }

@@ -597,6 +597,18 @@ fn a_success_is_never_held_back() {
     assert_eq!(known.outcome, Success);
 }
 
+#[test]
+fn a_moment_is_not_read_without_the_time() {
+    let slack = dialect("slack");
+    for (told, wanted) in [("7", 7), ("Sun, 22 Nov 2026 08:00:30 GMT", 1)] {
+        let field = |name: &str| (name == "retry-after").then_some(told);
+        let head = Head { status: 200, field: &field, unix_now: Duration::ZERO };
+        let meaning =
+            slack.of_body(&head, br#"{"ok":false,"error":"ratelimited"}"#, true).expect("it is whole");
+        assert_eq!(meaning.told, Some(Duration::from_secs(wanted)), "{told}");
+    }
+}
+
 /// What was said of the beginning of a body holds for all of it.
 #[test]
 fn no_beginning_of_a_body_contradicts_the_whole() {

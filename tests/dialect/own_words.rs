@@ -254,115 +254,47 @@ fn what_may_be_repeated_costs_money_only() {
     assert_eq!(dialect("azure-openai").idempotency_header(), None);
 }
 
+/// What a request to this path, with its query, names.
+fn found(name: &str, place: Place, target: &str, content_type: Option<&str>, body: &str) -> String {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let asked = Asked { path, query, content_type, body: body.as_bytes() };
+    dialect(name).find(place, &asked).unwrap_or_else(|| "none".to_owned())
+}
+
+const FORM: Option<&str> = Some("application/x-www-form-urlencoded; charset=utf-8");
+const JSON: Option<&str> = Some("application/json");
+
 #[test]
-fn a_request_names_its_recipient_and_its_model() {
-    use Place::{Model, Order, Recipient};
-    let form = Some("application/x-www-form-urlencoded; charset=utf-8");
-    let json = Some("application/json");
-    for (name, place, path, query, content_type, body, wanted) in [
-        (
-            "openai",
-            Model,
-            "/v1/chat/completions",
-            None,
-            json,
-            r#"{"messages":[{"model":"no"}],"model":"gpt-4o"}"#,
-            Some("gpt-4o"),
-        ),
-        (
-            "azure-openai",
-            Model,
-            "/openai/deployments/my%20gpt/chat/completions",
-            None,
-            json,
-            "{}",
-            Some("my gpt"),
-        ),
-        ("azure-openai", Model, "/openai/v1/chat/completions", None, json, r#"{"model":"m"}"#, Some("m")),
-        ("anthropic", Model, "/v1/messages", None, json, r#"{"model":"claude"}"#, Some("claude")),
-        (
-            "gemini",
-            Model,
-            "/v1beta/models/gemini-2.5-pro:generateContent",
-            None,
-            json,
-            "{}",
-            Some("gemini-2.5-pro"),
-        ),
-        (
-            "whatsapp",
-            Recipient,
-            "/v21.0/1/messages",
-            None,
-            json,
-            r#"{"messaging_product":"whatsapp","to":"4791234567"}"#,
-            Some("4791234567"),
-        ),
-        ("whatsapp", Recipient, "/v21.0/1/messages", None, json, r#"{"to":4791234567}"#, Some("4791234567")),
-        ("whatsapp", Recipient, "/v21.0/1/messages", None, json, r#"{"to":""}"#, None),
-        (
-            "twilio",
-            Recipient,
-            "/Messages.json",
-            None,
-            form,
-            "From=%2B1&To=%2B4791234567&Body=a+b",
-            Some("+4791234567"),
-        ),
-        ("twilio", Order, "/Messages.json", None, form, "Body=To%3D1", None),
-        ("slack", Order, "/api/chat.postMessage", None, form, "channel=C1&text=%7B%7D", Some("C1")),
-        (
-            "slack",
-            Order,
-            "/api/chat.postMessage",
-            None,
-            json,
-            r#"{"channel":"C\u0031","text":"x"}"#,
-            Some("C1"),
-        ),
-        (
-            "telegram",
-            Recipient,
-            "/bot1:a/sendMessage",
-            Some("text=x&chat_id=-100%31"),
-            None,
-            "",
-            Some("-1001"),
-        ),
-        (
-            "telegram",
-            Recipient,
-            "/bot1:a/sendMessage",
-            None,
-            json,
-            r#"{"chat_id":-1001,"text":"x"}"#,
-            Some("-1001"),
-        ),
-        (
-            "green-api",
-            Recipient,
-            "/waInstance1/sendMessage/t",
-            None,
-            json,
-            r#"{"chatId":"1@c.us"}"#,
-            Some("1@c.us"),
-        ),
-        (
-            "sendgrid",
-            Recipient,
-            "/v3/mail/send",
-            None,
-            json,
-            r#"{"personalizations":[{"to":[{"email":"a@b"}]}]}"#,
-            Some("a@b"),
-        ),
-        ("slack", Recipient, "/x", None, Some("multipart/form-data; boundary=x"), "--x\r\n", None),
-        ("generic", Model, "/x", None, json, r#"{"model":"m"}"#, None),
-    ] {
-        let asked = Asked { path, query, content_type, body: body.as_bytes() };
-        assert_eq!(dialect(name).find(place, &asked).as_deref(), wanted, "{name} {path} {body}");
-    }
-    assert!(dialect("openai").finds_in_body(Model));
-    assert!(!dialect("openai").finds_in_body(Recipient));
-    assert!(!dialect("generic").finds_in_body(Order));
+fn a_request_names_its_model() {
+    let found = |name, path, body| found(name, Place::Model, path, JSON, body);
+    let chat = "/v1/chat/completions";
+    assert_eq!(found("openai", chat, r#"{"messages":[{"model":"no"}],"model":"gpt-4o"}"#), "gpt-4o");
+    assert_eq!(found("azure-openai", "/openai/deployments/my%20gpt/chat/completions", "{}"), "my gpt");
+    assert_eq!(found("azure-openai", "/openai/v1/chat/completions", r#"{"model":"m"}"#), "m");
+    assert_eq!(found("anthropic", "/v1/messages", r#"{"model":"claude"}"#), "claude");
+    let generate = "/v1beta/models/gemini-2.5-pro:generateContent?alt=sse";
+    assert_eq!(found("gemini", generate, "{}"), "gemini-2.5-pro");
+    assert_eq!(found("generic", "/x", r#"{"model":"m"}"#), "none");
+    assert!(dialect("openai").finds_in_body(Place::Model));
+}
+
+#[test]
+fn a_request_names_its_recipient() {
+    let found = |name, path, kind, body| found(name, Place::Recipient, path, kind, body);
+    let messages = "/v21.0/1/messages";
+    assert_eq!(found("whatsapp", messages, JSON, r#"{"type":"text","to":"4791234567"}"#), "4791234567");
+    assert_eq!(found("whatsapp", messages, JSON, r#"{"to":4791234567}"#), "4791234567");
+    assert_eq!(found("whatsapp", messages, JSON, r#"{"to":""}"#), "none");
+    assert_eq!(found("twilio", "/Messages.json", FORM, "From=%2B1&To=%2B4791&Body=a+b"), "+4791");
+    assert_eq!(found("twilio", "/Messages.json", FORM, "Body=To%3D1"), "none");
+    assert_eq!(found("slack", "/api/chat.postMessage", FORM, "channel=C1&text=%7B%7D"), "C1");
+    assert_eq!(found("slack", "/api/chat.postMessage", JSON, r#"{"channel":"C\u0031"}"#), "C1");
+    assert_eq!(found("telegram", "/bot1:a/sendMessage?text=x&chat_id=-100%31", None, ""), "-1001");
+    assert_eq!(found("telegram", "/bot1:a/sendMessage", JSON, r#"{"chat_id":-1001}"#), "-1001");
+    assert_eq!(found("green-api", "/waInstance1/sendMessage/t", JSON, r#"{"chatId":"1@c.us"}"#), "1@c.us");
+    let mail = r#"{"personalizations":[{"to":[{"email":"a@b"}]}]}"#;
+    assert_eq!(found("sendgrid", "/v3/mail/send", JSON, mail), "a@b");
+    assert_eq!(found("slack", "/x", Some("multipart/form-data; boundary=x"), "--x\r\n"), "none");
+    assert!(!dialect("openai").finds_in_body(Place::Recipient));
+    assert!(!dialect("generic").finds_in_body(Place::Order));
 }
