@@ -42,8 +42,7 @@ pub(super) async fn hear(
     let listed = [&settings.retry.on[..], &settings.breaker.failures[..]];
     let status = reply.response.status();
     let form = form_of(&reply);
-    let ruling = with_head(&reply, |head| dialect.of_head(head));
-    match ruling {
+    match with_head(&reply, |head| dialect.of_head(head)) {
         Ruling::Known(meaning) => {
             let form = form.filter(|_| meaning.outcome == Outcome::Success);
             if form.is_none() && !holds_whole(exchange, &reply, meaning) {
@@ -82,10 +81,8 @@ fn is_coded(reply: &Reply) -> bool {
 fn with_head<T>(reply: &Reply, ask: impl FnOnce(&Head<'_>) -> T) -> T {
     let headers = reply.response.headers();
     let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let status = reply.response.status();
-    // Only a failure tells moments.
-    let unix_now = if status.is_success() { Duration::ZERO } else { Duration::from_millis(clock::unix_ms()) };
-    ask(&Head { status: status.as_u16(), field: &field, unix_now })
+    let status = reply.response.status().as_u16();
+    ask(&Head { status, field: &field, unix_now: Duration::from_millis(clock::unix_ms()) })
 }
 
 /// Reads the body until the dialect knows what it means.
