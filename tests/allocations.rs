@@ -5,11 +5,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use fender::app::App;
 use fender::config::{self, watch::Watcher};
+use fender::dialect::{Form, Head, Reader, builtin};
 use fender::drain::Phase;
 use fender::telemetry::logging::{Format, Logging};
 
@@ -91,8 +93,35 @@ fn allocations(stream: &mut TcpStream, request: &[u8]) -> f64 {
     f64::from(u32::try_from(least).unwrap()) / f64::from(REQUESTS)
 }
 
+/// One count at a time.
+static COUNTING: Mutex<()> = Mutex::new(());
+
+/// A small event of each kind of stream, in one piece and in two, and what a head says.
+#[test]
+fn an_event_and_a_head_are_judged_without_allocating() {
+    let _alone = COUNTING.lock().unwrap();
+    let _counting = dhat::Profiler::builder().testing().build();
+    let event = b"data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" \\\"there\\\"\"},\"finish_reason\":null}]}\n\n";
+    for name in builtin::names() {
+        let dialect = builtin::dialect(name).unwrap();
+        let mut reader = Reader::new(&dialect, Form::Sse);
+        let mut round = || {
+            reader.read(event, |_| {});
+            reader.read(&event[..40], |_| {});
+            reader.read(&event[40..], |_| {});
+            let head = Head { status: 200, field: &|_| None, unix_now: Duration::ZERO };
+            std::hint::black_box(dialect.of_head(&head));
+        };
+        round(); // What an event's pieces are kept in is taken once.
+        let before = dhat::HeapStats::get().total_blocks;
+        (0..REQUESTS).for_each(|_| round());
+        assert_eq!(dhat::HeapStats::get().total_blocks, before, "{name}");
+    }
+}
+
 #[test]
 fn all_policies_together_allocate_a_handful_more_than_none() {
+    let _alone = COUNTING.lock().unwrap();
     let _counting = dhat::Profiler::builder().testing().build();
     let upstream = upstream();
     let text = format!(

@@ -36,6 +36,8 @@ pub(super) struct Written<'e> {
     pub(super) name: &'e [u8],
     /// Its data; empty: none.
     pub(super) data: &'e [u8],
+    /// Whether it is too long, and this is its beginning.
+    pub(super) cut: bool,
 }
 
 impl Events {
@@ -90,8 +92,8 @@ impl Events {
                 continue;
             }
             if entry.needed != 0 {
-                let facts = facts.get_or_insert_with(|| known(questions, event.data));
-                if self.json && facts.extent != Extent::Whole {
+                let facts = facts.get_or_insert_with(|| known(questions, event));
+                if self.json && !is_good(facts.extent, event) {
                     return (Kind::Malformed, None);
                 }
                 if questions.hold(entry.needed, facts) != Some(true) {
@@ -99,16 +101,17 @@ impl Events {
                 }
             }
             let meaning = (entry.kind == Kind::Error).then(|| {
-                let facts = facts.unwrap_or_else(|| known(questions, event.data));
+                let facts = facts.unwrap_or_else(|| known(questions, event));
                 self.meaning(questions, rules, &facts)
             });
             return (entry.kind, meaning);
         }
-        let is_json = || facts.unwrap_or_else(|| known(questions, event.data)).extent == Extent::Whole;
-        if self.json && !is_json() {
+        let extent = || facts.unwrap_or_else(|| known(questions, event)).extent;
+        if self.json && !is_good(extent(), event) {
             return (Kind::Malformed, None);
         }
-        (self.otherwise, None)
+        // What is so long bears something, whatever its beginning does not tell.
+        (if event.cut { Kind::Content } else { self.otherwise }, None)
     }
 
     /// An error event means what an answer of its status and body would.
@@ -129,10 +132,15 @@ impl Entry {
     }
 }
 
-/// What a whole text says; what it does not say is absent.
-fn known<'e>(questions: &Questions, data: &'e [u8]) -> Facts<'e> {
-    let mut facts = questions.ask(data, true);
-    if facts.extent == Extent::Begun {
+/// Whether the data is JSON, as far as it was read.
+fn is_good(extent: Extent, event: Written<'_>) -> bool {
+    extent == Extent::Whole || (event.cut && extent == Extent::Begun)
+}
+
+/// What an event's data says; what a whole one does not say is absent.
+fn known<'e>(questions: &Questions, event: Written<'e>) -> Facts<'e> {
+    let mut facts = questions.ask(event.data, !event.cut);
+    if facts.extent == Extent::Begun && !event.cut {
         facts.extent = Extent::Malformed;
     }
     facts

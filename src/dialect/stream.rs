@@ -64,12 +64,12 @@ pub struct Event {
 }
 
 /// Reads one stream, in pieces cut anywhere. An event that lies in one piece is read where it lies; the bytes of one that does
-/// not are kept until it is whole, up to [`EVENT_MAX`]: an event beyond that is content, unread.
+/// not are kept until it is whole, up to [`EVENT_MAX`]: an event beyond that is what its beginning tells, else content.
 #[derive(Debug)]
 pub struct Reader {
     dialect: Arc<Dialect>,
     form: Form,
-    /// The unfinished event, as far as it came; cleared once it is too long.
+    /// The unfinished event, as far as it came and is read.
     kept: Vec<u8>,
     /// How long it is by now.
     length: usize,
@@ -124,11 +124,12 @@ impl Reader {
         }
         let rest = piece.get(start..).unwrap_or_default();
         self.length += rest.len();
-        if self.length > EVENT_MAX {
-            self.kept = Vec::new();
-        } else {
-            self.kept.extend_from_slice(rest);
-        }
+        self.keep(rest);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = EVENT_MAX.saturating_sub(self.kept.len()).min(bytes.len());
+        self.kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
     }
 
     /// Whether nothing of an event that is not whole yet has been read.
@@ -188,23 +189,19 @@ impl Reader {
         let length = self.length + last.len();
         let whole_here = self.length == 0;
         self.length = 0;
-        let mut kept = std::mem::take(&mut self.kept);
         let first = std::mem::take(&mut self.first);
-        if length > EVENT_MAX {
-            return (Kind::Content, None);
+        let cut = length > EVENT_MAX;
+        if !whole_here {
+            self.keep(last);
         }
-        let text = if whole_here {
-            last
-        } else {
-            kept.extend_from_slice(last);
-            &kept
-        };
+        let mut kept = std::mem::take(&mut self.kept);
+        let text = if whole_here { last.get(..EVENT_MAX).unwrap_or(last) } else { &kept };
         let text = if first { text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text) } else { text };
         let judged = match self.form {
-            Form::NdJson => self.dialect.judge(Written { name: b"", data: text.trim_ascii() }),
+            Form::NdJson => self.dialect.judge(Written { name: b"", data: text.trim_ascii(), cut }),
             Form::Sse => {
                 let mut joined = std::mem::take(&mut self.joined);
-                let judged = self.dialect.judge(fields(text, &mut joined));
+                let judged = self.dialect.judge(Written { cut, ..fields(text, &mut joined) });
                 self.joined = joined;
                 judged
             }
@@ -248,7 +245,7 @@ fn fields<'e>(text: &'e [u8], joined: &'e mut Vec<u8>) -> Written<'e> {
             _ => {}
         }
     }
-    Written { name, data: if several { joined } else { data.unwrap_or_default() } }
+    Written { name, data: if several { joined } else { data.unwrap_or_default() }, cut: false }
 }
 
 /// Lines that end with a line feed, a carriage return or both.
@@ -272,7 +269,7 @@ impl<'e> Iterator for Lines<'e> {
     }
 }
 
-/// The longest event that is read.
+/// So much of an event is read.
 pub const EVENT_MAX: usize = 256 << 10;
 
 const KEPT_MAX: usize = 64 << 10; // What a stream holds on to between its events.

@@ -597,6 +597,16 @@ fn a_success_is_never_held_back() {
     assert_eq!(known.outcome, Success);
 }
 
+/// A message that is sent twice is seen by a person: a 503 that says when to come back is no promise that nothing was sent.
+#[test]
+fn no_messaging_api_is_taken_to_have_refused_with_503() {
+    for name in ["whatsapp", "green-api", "twilio", "slack", "telegram", "sendgrid"] {
+        let got = meaning(&dialect(name), 503, &[("retry-after", "3")], "{}");
+        assert_eq!((got.outcome, got.verdict), (Transient, Ambiguous), "{name}");
+        assert_eq!(got.told, Some(Duration::from_secs(3)), "{name}");
+    }
+}
+
 #[test]
 fn a_moment_is_not_read_without_the_time() {
     let slack = dialect("slack");

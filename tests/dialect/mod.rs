@@ -1,6 +1,7 @@
 //! The dialects: what APIs answer, as tables; their streams, whole and in pieces; Fender's own answers in their words.
 
 mod answers;
+mod command;
 mod files;
 mod own_words;
 mod scanner;

@@ -206,6 +206,7 @@ fn secrets_in_paths_are_not_shown() {
             "/waInstance1101/deleteNotification/***/12",
         ),
         ("green-api", "/wainstance1101/sendMessage/d75b3a?x=1", "/wainstance1101/sendMessage/***?x=1"),
+        ("green-api", "/partner/getInstances/gac.1234", "/partner/getInstances/***"),
         (
             "gemini",
             "/v1beta/models/m:generateContent?key=AIza&alt=sse",

@@ -82,6 +82,28 @@ fn an_event_beyond_the_bound_is_content_and_not_kept() {
     assert_eq!(whole.iter().map(|event| event.kind).collect::<Vec<_>>(), [Kind::Content, Kind::End]);
 }
 
+/// The last event of a Responses stream bears the whole answer once more, and its type first.
+#[test]
+fn an_event_beyond_the_bound_is_what_its_beginning_tells() {
+    let long = |data: &str| format!("event: x\ndata: {data}{}\"}}\n\n", "x".repeat(300 << 10));
+    for (data, wanted) in [
+        (r#"{"type":"response.completed","response":{"error":null,"output":""#, Kind::End),
+        (
+            r#"{"type":"response.failed","response":{"error":{"code":"insufficient_quota","message":""#,
+            Kind::Error,
+        ),
+        (r#"{"type":"response.image_generation_call.partial_image","partial_image_b64":""#, Kind::Content),
+        (r#"{"output":""#, Kind::Content),
+        (r#"{"output" ""#, Kind::Malformed),
+    ] {
+        let text = long(data);
+        let whole = events(&dialect("openai"), Form::Sse, &[text.as_bytes()]);
+        assert_eq!(whole.iter().map(|event| event.kind).collect::<Vec<_>>(), [wanted], "{data}");
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(7000).collect();
+        assert_eq!(events(&dialect("openai"), Form::Sse, &pieces), whole, "{data}");
+    }
+}
+
 #[test]
 fn an_end_mark_without_its_blank_line_is_one_all_the_same() {
     assert_eq!(kinds("openai", Form::Sse, "data: [DONE]\n"), [Kind::End]);
