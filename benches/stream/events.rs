@@ -55,7 +55,8 @@ async fn serve(mut stream: TcpStream) -> Option<()> {
             continue;
         }
         if buffer.starts_with(b"GET /1 ") {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx").await.ok()?;
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx";
+            return stream.write_all(answer).await.ok();
         } else {
             stream_events(&mut stream).await?;
         }

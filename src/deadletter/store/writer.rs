@@ -52,6 +52,11 @@ pub(super) struct Writer {
     mended: Instant,
 }
 
+/// Where letters come faster than they are flushed, so many are waited for, but no longer than this: each flush costs the
+/// traffic beside it some of the processor and of the disk. One that comes alone is flushed at once.
+const TOGETHER: usize = 16;
+const TOGETHER_WITHIN: Duration = Duration::from_millis(2);
+
 /// How often an ailing store is tried again.
 const MEND_EVERY: Duration = Duration::from_secs(1);
 
@@ -90,19 +95,21 @@ impl Writer {
         let mut closing = None;
         while closing.is_none() {
             let ails = self.starved || self.db.is_err();
-            let first = if ails {
-                if clock::now().duration_since(self.mended) >= MEND_EVERY {
-                    self.mend();
-                }
-                match self.asked.recv_timeout(MEND_EVERY) {
+            if ails && clock::now().duration_since(self.mended) >= MEND_EVERY {
+                self.mend();
+            }
+            let came_meanwhile = self.asked.try_recv().ok();
+            let together = came_meanwhile.is_some() && !ails;
+            let first = match came_meanwhile {
+                Some(first) => Some(first),
+                None if ails => match self.asked.recv_timeout(MEND_EVERY) {
                     Err(RecvTimeoutError::Timeout) => continue,
                     first => first.ok(),
-                }
-            } else {
-                self.asked.recv().ok()
+                },
+                None => self.asked.recv().ok(),
             };
             let Some(first) = first else { break };
-            closing = self.batch(first);
+            closing = self.batch(first, together);
         }
         let Self { db, lock, asked, .. } = self;
         // The last connection to close brings the WAL home.
@@ -114,8 +121,10 @@ impl Writer {
         }
     }
 
-    /// Does what is queued, as far as it goes into one commit; gives who wants the store closed.
-    fn batch(&mut self, first: Asked) -> Option<oneshot::Sender<()>> {
+    /// Does what is queued, as far as it goes into one commit; gives who wants the store closed. `together`: what is about to
+    /// come is waited for.
+    fn batch(&mut self, first: Asked, together: bool) -> Option<oneshot::Sender<()>> {
+        let until = together.then(|| clock::now() + TOGETHER_WITHIN);
         let (count, most) = (self.opener.limits.batch_count(), self.opener.limits.batch_bytes());
         let mut jobs: Vec<Queued> = Vec::new();
         let (mut next, mut sum, mut closing) = (Some(first), 0, None);
@@ -130,7 +139,7 @@ impl Writer {
                     break;
                 }
             }
-            next = if jobs.len() < count && sum < most { self.asked.try_recv().ok() } else { None };
+            next = if jobs.len() < count && sum < most { self.next(jobs.len(), until) } else { None };
         }
         let error = self.perform(&mut jobs).err();
         for (job, permit) in jobs {
@@ -139,6 +148,13 @@ impl Writer {
         }
         self.checkpoint();
         closing
+    }
+
+    /// What is queued next. While few are together, it is waited for until then.
+    fn next(&self, jobs: usize, until: Option<Instant>) -> Option<Asked> {
+        let queued = self.asked.try_recv().ok();
+        let Some(until) = until.filter(|_| queued.is_none() && jobs < TOGETHER) else { return queued };
+        self.asked.recv_timeout(until.saturating_duration_since(clock::now())).ok()
     }
 
     fn perform(&mut self, jobs: &mut [Queued]) -> Result<(), StoreError> {
