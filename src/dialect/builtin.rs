@@ -2,8 +2,11 @@
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use serde::Deserialize;
+
 use super::Dialect;
 use super::spec::Spec;
+use super::values::Host;
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
@@ -59,10 +62,23 @@ pub fn dialect(name: &str) -> Option<Arc<Dialect>> {
     Some(Arc::clone(compiled))
 }
 
-/// The one that speaks to this host.
+/// The one that speaks to this host. Only that one is compiled: most processes need no other.
 #[must_use]
 pub fn of_host(host: &str) -> Option<Arc<Dialect>> {
-    names().filter_map(dialect).find(|dialect| dialect.is_of(host))
+    FILES
+        .iter()
+        .find(|file| hosts(file.text).iter().any(|one| one.is(host)))
+        .and_then(|file| dialect(file.name))
+}
+
+/// What a file says of its hosts, which stands on one line.
+fn hosts(text: &str) -> Vec<Host> {
+    #[derive(Deserialize)]
+    struct Line {
+        hosts: Vec<Host>,
+    }
+    let line = text.lines().find(|line| line.starts_with("hosts = "));
+    line.and_then(|line| toml::from_str::<Line>(line).ok()).map(|line| line.hosts).unwrap_or_default()
 }
 
 /// One of them, or what is wrong with its file.
