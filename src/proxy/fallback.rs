@@ -23,10 +23,6 @@ use crate::route::{How, Plan};
 use crate::telemetry::events::{FellBack, emit};
 
 /// What goes to the client.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one: it is not worth an allocation"
-)]
 #[derive(Debug)]
 pub(super) enum Delivered {
     /// The answer of the upstream that the route leads to.

@@ -33,7 +33,7 @@ const FAILURE_WITHIN: Duration = Duration::from_secs(2);
 pub(super) async fn hear(
     exchange: &Exchange,
     memory: &Arc<Memory>,
-    reply: Reply,
+    reply: Box<Reply>,
     begun: Instant,
     deadline: Instant,
 ) -> (Result<Heard, Fault>, Judged) {
@@ -89,7 +89,7 @@ fn with_head<T>(reply: &Reply, ask: impl FnOnce(&Head<'_>) -> T) -> T {
 async fn read(
     exchange: &Exchange,
     memory: &Arc<Memory>,
-    mut reply: Reply,
+    mut reply: Box<Reply>,
     max: usize,
     deadline: Instant,
     listed: &[&[Trigger]],
@@ -153,7 +153,7 @@ enum Limit {
 /// Reads an answer until it counts as begun. What ends before that is a failed attempt.
 async fn begin(
     exchange: &Exchange,
-    mut reply: Reply,
+    mut reply: Box<Reply>,
     mut ahead: Ahead,
     (meaning, deadline): (Meaning, Instant),
 ) -> (Result<Heard, Fault>, Judged) {

@@ -23,7 +23,7 @@ use crate::upstream::{Fault, Reply};
 /// An answer of which it is known what it means.
 #[derive(Debug)]
 pub(super) struct Heard {
-    pub reply: Reply,
+    pub reply: Box<Reply>,
     /// What of its body was read for that.
     pub ahead: Option<Box<Ahead>>,
 }

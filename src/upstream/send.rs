@@ -102,7 +102,7 @@ impl Upstream {
         outgoing: Outgoing,
         fresh: bool,
         deadline: Instant,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<Box<Reply>, Fault> {
         let mut passed_over = Vec::new();
         loop {
             let at = choose(self.endpoints(), &passed_over, clock::now(), |sides| fastrand::usize(..sides));
@@ -122,7 +122,7 @@ impl Upstream {
             {
                 Ok((mut loan, reused)) => {
                     let response = exchange(&mut loan, endpoint, outgoing, reused, deadline).await?;
-                    return Ok(Reply { response, loan });
+                    return Ok(Box::new(Reply { response, loan })); // It is handed on often: by its address.
                 }
                 Err(fault)
                     if passed_over.len() + 1 >= self.endpoints().len() || fault.reason == Reason::Timeout =>

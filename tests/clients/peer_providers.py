@@ -152,7 +152,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
         if fault == "broken":
             return self.answer(200, {"ok": False, "error": "internal_error"})
         if fault == "down":
-            return self.answer(503, {"ok": False, "error": "service_unavailable"}, retry_after=120)
+            return self.answer(429, {"ok": False, "error": "ratelimited"}, retry_after=120)
         self.answer(200, {"ok": True, "channel": asked["channel"], "ts": "1.2", "message": {"text": "x"}})
 
     def telegram(self, asked):

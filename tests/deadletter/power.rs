@@ -31,8 +31,10 @@ const ROUNDS_OF_A_DISK: u64 = 5;
 
 const WRITERS: u32 = 24;
 
+/// A small store checkpoints, and so flushes, after almost every commit: a larger one shows what is not flushed.
 fn settings_of(path: &Path, sync: Sync) -> DeadLetter {
-    DeadLetter { sync, max_bytes: 32 << 20, ..settings(path) }
+    let max_bytes = if sync == Sync::Full { 32 << 20 } else { 256 << 20 };
+    DeadLetter { sync, max_bytes, ..settings(path) }
 }
 
 fn body(writer: u32, number: u64) -> Vec<u8> {
