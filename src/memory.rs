@@ -63,6 +63,17 @@ impl Lease {
 }
 
 impl Lease {
+    /// Takes more or gives back, so that it holds `bytes`; false, and nothing taken, if the account would be overdrawn.
+    #[must_use]
+    pub fn resize(&mut self, bytes: u64) -> bool {
+        if bytes > self.bytes {
+            return self.grow(bytes - self.bytes);
+        }
+        self.memory.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+        true
+    }
+
     /// What it holds.
     #[must_use]
     pub const fn bytes(&self) -> u64 {

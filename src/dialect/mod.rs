@@ -188,6 +188,12 @@ impl Dialect {
         mask::masked(path, &self.spec.masked_paths, &self.spec.masked_query)
     }
 
+    /// What of a path (and query) is secret: it tells one caller from the next.
+    #[must_use]
+    pub fn secrets_in(&self, path: &str) -> Vec<String> {
+        mask::secrets(path, &self.spec.masked_paths, &self.spec.masked_query)
+    }
+
     /// Whether its streams of this form tell their end, so that one that just stops is known to be cut.
     #[must_use]
     pub fn has_end_mark(&self, form: Form) -> bool {

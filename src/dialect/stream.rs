@@ -270,7 +270,7 @@ impl<'e> Iterator for Lines<'e> {
 }
 
 /// So much of an event is read.
-pub const EVENT_MAX: usize = 256 << 10;
+pub const EVENT_MAX: usize = 64 << 10;
 
 const KEPT_MAX: usize = 64 << 10; // What a stream holds on to between its events.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";

@@ -71,6 +71,7 @@ pub fn next(ended: &Judged, attempts: u32, repeatable: bool, rules: &Rules<'_>, 
 pub const fn outcome_of(status: u16, outcome: Outcome) -> Outcome {
     match (status, outcome) {
         (401 | 402 | 403 | 407, Outcome::Permanent) => Outcome::Quota,
+        (300..=399, Outcome::Success) => Outcome::Permanent, // It leads elsewhere: nothing was done here.
         (_, outcome) => outcome,
     }
 }

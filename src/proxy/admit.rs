@@ -160,14 +160,16 @@ async fn wait_for_pause(
     let mut stood = false;
     loop {
         let now = clock::now();
-        let wait = match policies.pauses().ask(scope, now) {
+        let (wait, spent) = match policies.pauses().ask(scope, now) {
             Gate::Free => return Ok((None, stood)),
             Gate::Probe(permit) => return Ok((Some(Probe::new(policies, scope, permit)), stood)),
-            Gate::Paused { wait } => wait,
+            Gate::Paused { wait, spent } => (wait, spent),
         };
         let waited = now.saturating_duration_since(begun);
         if waited + wait > patience || now + wait >= exchange.deadline {
-            return Err(Refusal::new(Reason::Throttled, wait, "the upstream has asked to wait"));
+            let detail =
+                if spent { "a quota of the upstream's is used up" } else { "the upstream has asked to wait" };
+            return Err(Refusal { quota: spent, ..Refusal::new(Reason::Throttled, wait, detail) });
         }
         tokio::time::sleep(wait).await;
         policies.metrics().obeyed(wait);

@@ -33,13 +33,15 @@ pub struct Refusal {
     pub retry_after: Duration,
     /// One sentence for the client.
     pub detail: String,
+    /// A quota is used up: it is waited for, and what answers instead of a used-up quota answers now.
+    pub quota: bool,
 }
 
 impl Refusal {
     /// `detail`: one sentence for the client.
     #[must_use]
     pub fn new(reason: Reason, retry_after: Duration, detail: impl Into<String>) -> Self {
-        Self { reason, retry_after, detail: detail.into() }
+        Self { reason, retry_after, detail: detail.into(), quota: false }
     }
 
     /// The client has hung up: what has not begun does not begin.
@@ -72,6 +74,12 @@ impl Failure {
             Self::Refused(refusal) => refusal.reason,
             Self::Upstream(fault) => fault.reason,
         }
+    }
+
+    /// Whether a used-up quota is behind it.
+    #[must_use]
+    pub const fn is_of_quota(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.quota)
     }
 
     /// When it is worth asking again, where that is known.

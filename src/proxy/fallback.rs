@@ -18,6 +18,7 @@ use super::{json, kept};
 use crate::clock;
 use crate::deadletter::LetterId;
 use crate::memory::Lease;
+use crate::policy::cause::Cause;
 use crate::policy::reason::Reason;
 use crate::route::{How, Plan};
 use crate::telemetry::events::{FellBack, emit};
@@ -56,7 +57,9 @@ pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange, spent: Bo
         let last = exchange.last.filter(|_| exchange.leg_attempts > 0);
         let reason = spent.reason();
         for (number, fallback) in plan.fallbacks().iter().enumerate() {
-            if !fallback.on.iter().any(|cause| cause.names(Some(spent.failure.reason()), last.as_ref())) {
+            let of_quota = spent.failure.is_of_quota() && fallback.on.contains(&Cause::Quota);
+            let named = |cause: &Cause| cause.names(Some(spent.failure.reason()), last.as_ref());
+            if !of_quota && !fallback.on.iter().any(named) {
                 continue;
             }
             if exchange.hung_up() {
@@ -122,15 +125,14 @@ async fn turned(proxy: &Proxy, exchange: &mut Exchange, from: &Arc<Plan>, how: &
     if exchange.may_have_acted || !exchange.replayable() {
         return None;
     }
-    let bare = path.is_none() && !pass_credentials;
-    if bare && matches!(from.upstream().dialect().masked(exchange.target.as_str()), Cow::Owned(_)) {
-        return None; // The credential is in the path: it would go along.
-    }
     let plan = Arc::clone(proxy.table.load().plan_of(name)?);
     let target = match path {
         Some(path) => elsewhere(exchange, path)?,
         None => exchange.target.clone(),
     };
+    if !pass_credentials && matches!(from.upstream().dialect().masked(target.as_str()), Cow::Owned(_)) {
+        return None; // The credential is in path or query: it would go along.
+    }
     let body = if json.is_empty() { None } else { Some(rewritten(proxy, exchange, json).await?) };
     let (body, lease) = body.unzip();
     let mut without = exchange.turned.as_ref().map(|turned| turned.without.clone()).unwrap_or_default();
@@ -161,7 +163,8 @@ async fn turned(proxy: &Proxy, exchange: &mut Exchange, from: &Arc<Plan>, how: &
 fn secrets(plan: &Plan) -> impl Iterator<Item = HeaderName> {
     let redacted = plan.settings().dead_letter.redact.iter().cloned();
     let set = plan.set().iter().map(|(name, _)| name.clone());
-    CREDENTIALS.into_iter().chain(redacted).chain(set)
+    let own = plan.upstream().dialect().secret_headers().iter().cloned();
+    CREDENTIALS.into_iter().chain(own).chain(redacted).chain(set)
 }
 
 async fn leg(proxy: &Proxy, exchange: &mut Exchange) -> Result<Delivered, Box<Spent>> {

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout_at;
 
 use super::body::Cut;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Origin};
 use super::heard::{Ahead, Ended, Heard};
 use super::stream::{QUIET, Stream};
 use crate::clock;
 use crate::config::Commit;
-use crate::dialect::{Form, Head, Meaning, Ruling};
+use crate::dialect::{Form, Head, Meaning, Ruling, Scope};
 use crate::memory::Memory;
 use crate::policy::judge::Judged;
 use crate::policy::outcome::Outcome;
@@ -41,7 +41,7 @@ pub(super) async fn hear(
     let dialect = exchange.plan.upstream().dialect();
     let listed = [&settings.retry.on[..], &settings.breaker.failures[..]];
     let status = reply.response.status();
-    let form = form_of(&reply);
+    let form = if exchange.method == Method::HEAD { None } else { form_of(&reply) };
     match with_head(&reply, |head| dialect.of_head(head)) {
         Ruling::Known(meaning) => {
             let form = form.filter(|_| meaning.outcome == Outcome::Success);
@@ -49,7 +49,9 @@ pub(super) async fn hear(
                 return (Ok(Heard { reply, ahead: None }), Judged::answer(status.as_u16(), meaning, &listed));
             }
             let mut ahead = Ahead::new(memory.lease());
-            ahead.stream = form.map(|form| Stream::new(&exchange.plan, form, begun));
+            let credential = exchange.keys.scope(exchange, Scope::Credential).unwrap_or_default();
+            ahead.stream =
+                form.map(|form| Stream::new(&exchange.plan, form, begun, credential, memory.lease()));
             Box::pin(begin(exchange, reply, ahead, (meaning, deadline))).await
         }
         Ruling::Read { max } => Box::pin(read(exchange, memory, reply, max, deadline, &listed)).await,
@@ -70,7 +72,7 @@ fn holds_whole(exchange: &Exchange, reply: &Reply, meaning: Meaning) -> bool {
 fn form_of(reply: &Reply) -> Option<Form> {
     let headers = reply.response.headers();
     let form = Form::of(headers.get(CONTENT_TYPE)?.to_str().ok()?)?;
-    (reply.response.status() == StatusCode::OK && !is_coded(reply)).then_some(form)
+    (reply.response.status().is_success() && !is_coded(reply)).then_some(form)
 }
 
 /// Whether the body is compressed: it was asked not to be, and is not unpacked here.
@@ -99,6 +101,10 @@ async fn read(
     let good = reply.response.status().is_success();
     let until = if good { deadline } else { deadline.min(clock::now() + FAILURE_WITHIN) };
     let coded = is_coded(&reply);
+    if coded && good && exchange.origin == Origin::Replay {
+        // Nobody else reads it: what cannot be read is no delivery.
+        return broken(late(Reason::Protocol));
+    }
     let mut ahead = Ahead::new(memory.lease());
     let mut body = BytesMut::new();
     let meaning = loop {
@@ -113,10 +119,8 @@ async fn read(
             Ok(None) => ahead.ended = Some(Ended::Whole(None)),
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => {
-                    if !ahead.lease.grow(data.len() as u64) {
-                        ahead.pieces.push_back(data);
-                        break with_head(&reply, Meaning::generic);
-                    }
+                    // What it means has to be known also where memory is short: so little is read in any case.
+                    let _counted = ahead.lease.grow(data.len() as u64);
                     let room = max - body.len();
                     body.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
                     ahead.pieces.push_back(data);
@@ -228,6 +232,9 @@ fn cut_short(ahead: &mut Ahead, cut: Cut) -> Fault {
 fn late(reason: Reason) -> Fault {
     let detail = match reason {
         Reason::FirstContent => "no event with content came in time",
+        Reason::Protocol => {
+            "the answer's body is compressed, though it was asked not to be, and cannot be judged"
+        }
         _ => "the answer's body did not come in time",
     };
     Fault { reason, verdict: Verdict::Ambiguous, stale: false, detail: detail.to_owned() }

@@ -115,7 +115,14 @@ pub(super) async fn look_closer(exchange: &Exchange) {
         return;
     }
     let in_body = [Place::Recipient, Place::Model].iter().any(|place| dialect.finds_in_body(*place));
-    let body = if in_body { exchange.whole_body().await } else { None }.unwrap_or_default();
+    // A client that is still sending is not waited for: its answer would be.
+    let mut body = Bytes::new();
+    if in_body {
+        match tokio::time::timeout(BODY_WITHIN, exchange.whole_body()).await {
+            Ok(whole) => body = whole.unwrap_or_default(),
+            Err(_) => return,
+        }
+    }
     let asked = exchange.asked(&body);
     let under = |place, name: &str| {
         let value = dialect.find(place, &asked)?;
@@ -125,6 +132,9 @@ pub(super) async fn look_closer(exchange: &Exchange) {
         Narrow { recipient: under(Place::Recipient, "recipient"), model: under(Place::Model, "model") };
     exchange.keys.narrow.get_or_init(|| narrow);
 }
+
+/// The body is waited for no longer than this.
+const BODY_WITHIN: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Whether some key of the plan is in the request's body.
 pub(super) fn in_body(plan: &Plan) -> bool {
@@ -165,8 +175,13 @@ pub(super) fn hash(of: impl Hash) -> u64 {
 
 /// The credentials as they go up: what Fender sets stands before what the client says.
 fn credential(exchange: &Exchange, plan: &Plan) -> u64 {
-    let values = CREDENTIALS.map(|name| value(exchange, plan, &name).map(HeaderValue::as_bytes));
-    if values.iter().all(Option::is_none) { 0 } else { hash(values) }
+    let dialect = plan.upstream().dialect();
+    let standard = CREDENTIALS;
+    let fields = standard.iter().chain(dialect.secret_headers());
+    let values: Vec<(&str, &[u8])> =
+        fields.filter_map(|name| Some((name.as_str(), value(exchange, plan, name)?.as_bytes()))).collect();
+    let in_path = dialect.secrets_in(exchange.target.as_str());
+    if values.is_empty() && in_path.is_empty() { 0 } else { hash((values, in_path)) }
 }
 
 fn header(exchange: &Exchange, plan: &Plan, name: &str) -> u64 {

@@ -25,6 +25,7 @@ use super::stale::Stale;
 use super::{capture, finish, kept, respond, target};
 use crate::clock;
 use crate::config;
+use crate::dialect::builtin;
 use crate::drain::{Drain, Phase};
 use crate::memory::Memory;
 use crate::policy::blame::ClientFault;
@@ -119,10 +120,19 @@ impl Proxy {
     ) -> Response<Body> {
         let answer = respond::refused(id, failure, None);
         if let Some((method, path)) = asked {
+            let path = self.shown(path);
             finish::log_refused(id, failure.reason(), answer.status().as_u16(), &method, &path);
         }
         self.table.load().unrouted().answered(answer.status().as_u16(), Source::Fender, Duration::ZERO);
         answer
+    }
+
+    /// A path that led nowhere, without what any dialect in use or built in takes for a secret.
+    fn shown(&self, path: String) -> String {
+        let table = self.table.load();
+        let in_use = table.upstreams().iter().map(|upstream| Arc::clone(upstream.dialect()));
+        let built_in = builtin::names().filter_map(builtin::dialect);
+        in_use.chain(built_in).fold(path, |path, dialect| dialect.masked(&path).into_owned())
     }
 
     /// What the client's connection has to know beside the answer.

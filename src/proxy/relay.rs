@@ -50,11 +50,12 @@ pub(super) struct Clocks {
 #[derive(Debug)]
 struct Closing {
     why: Cut,
-    timer: Pin<Box<Sleep>>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// The library drops what it has not written yet when a body fails: last words are given so long to get out.
-const LAST_WORDS: Duration = Duration::from_millis(25);
+/// The library drops what it has not written yet when a body fails: last words are given so long to get out, from when the
+/// library has taken them.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Cut>>>;
 
@@ -163,7 +164,8 @@ impl Relay {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             if let Some(closing) = &mut self.closing {
-                ready!(closing.timer.as_mut().poll(cx));
+                let timer = closing.timer.get_or_insert_with(|| Box::pin(sleep(LAST_WORDS)));
+                ready!(timer.as_mut().poll(cx));
                 let why = closing.why;
                 return self.cut(why);
             }
@@ -213,7 +215,7 @@ impl Relay {
             let event = ahead.stream.as_ref().and_then(|stream| stream.error_event(why, self.finish.id()));
             ahead.pieces.extend(event);
         }
-        self.closing = Some(Closing { why, timer: Box::pin(sleep(LAST_WORDS)) });
+        self.closing = Some(Closing { why, timer: None });
     }
 
     /// So much goes to the client now.
@@ -253,10 +255,14 @@ impl Relay {
 
     fn cut(&mut self, why: Cut) -> Polled {
         self.loan = None;
+        let mut end = End::Cut(why);
         if let Some(stream) = self.stream() {
             stream.ended(why.end());
+            if stream.is_whole() {
+                end = End::Complete; // The client sees the cut; there is nobody to blame for it.
+            }
         }
-        self.finish.ended(End::Cut(why));
+        self.finish.ended(end);
         Poll::Ready(Some(Err(why)))
     }
 

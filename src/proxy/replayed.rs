@@ -183,7 +183,8 @@ impl Proxy {
         content: Content,
         client: &Arc<Client>,
     ) -> Option<Exchange> {
-        if plan.upstream().dialect().reads_bodies() && letter.path.contains(MASKED) {
+        let secrets = plan.upstream().dialect().secrets_in(&letter.path);
+        if secrets.iter().any(|secret| secret == MASKED) {
             return None;
         }
         let id = RequestId::new();

@@ -11,13 +11,16 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Sleep;
 
 use super::body::Cut;
+use crate::clock;
 use crate::config::Commit;
 use crate::dialect::{Dialect, Event, Form, Kind, Reader, Refusal};
+use crate::memory::Lease;
 use crate::policy::judge::Meaning;
 use crate::policy::outcome::Outcome;
 use crate::policy::throttle::Scope;
 use crate::policy::verdict::Verdict;
 use crate::route::Plan;
+use crate::telemetry::events::{Paused, emit};
 use crate::telemetry::streams::StreamEnd;
 
 /// Of an event that is not whole yet so much is kept back; a larger one is passed on in parts.
@@ -31,6 +34,7 @@ pub struct Stream {
     form: Form,
     reader: Reader,
     began: Instant,
+    credential: u64,
     wants_end: bool,
     /// Only whole events go on.
     whole_events: bool,
@@ -38,6 +42,7 @@ pub struct Stream {
     last_content: Option<Instant>,
     /// What was read of an event that is not whole yet.
     part: BytesMut,
+    lease: Lease,
     /// A part of the event that is being read has gone on already.
     torn: bool,
     /// Where its first event with content is waited for.
@@ -59,18 +64,21 @@ struct Seen {
 
 impl Stream {
     /// At the beginning of an answer whose attempt `began` then.
-    pub(super) fn new(plan: &Arc<Plan>, form: Form, began: Instant) -> Self {
+    /// `credential`: the scope of its request's credential; `lease`: of nothing yet.
+    pub(super) fn new(plan: &Arc<Plan>, form: Form, began: Instant, credential: u64, lease: Lease) -> Self {
         let dialect = plan.upstream().dialect();
         Self {
             plan: Arc::clone(plan),
             form,
             reader: Reader::new(dialect, form),
             began,
+            credential,
             wants_end: plan.settings().stream.end_mark && dialect.has_end_mark(form),
             whole_events: dialect.reads_bodies(),
             seen: Seen::default(),
             last_content: None,
             part: BytesMut::new(),
+            lease,
             torn: false,
             content_timer: None,
             attempt: false,
@@ -127,7 +135,9 @@ impl Stream {
             return rest; // Its beginning has gone on: `whole` is 0 here.
         }
         self.part.extend_from_slice(&rest);
-        if self.part.len() > PART_MAX {
+        // The reader keeps as much of it as is kept here.
+        let counted = self.lease.resize(2 * self.part.len() as u64);
+        if self.part.len() > PART_MAX || !counted {
             self.torn = true;
             let part = self.part.split().freeze();
             return if out.is_empty() { part } else { [out, part].concat().into() };
@@ -181,7 +191,7 @@ impl Stream {
     /// Its dialect's word for a failure, where the client can still read one.
     pub(super) fn error_event(&self, cut: Cut, request_id: &str) -> Option<Bytes> {
         let reason = cut.upstreams_fault()?;
-        if self.torn || self.seen.error.is_some() {
+        if self.torn || self.seen.end || self.seen.error.is_some() {
             return None;
         }
         let refusal = Refusal {
@@ -200,9 +210,29 @@ impl Stream {
         self.plan.upstream().dialect()
     }
 
+    /// Its end mark has come, and no error: whatever becomes of the connection, the answer is whole.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.seen.end && self.seen.error.is_none()
+    }
+
     /// It has come to its end: what its error event means, if that was it.
     pub(super) fn completed(&mut self) -> Option<Meaning> {
         self.ended(if self.seen.error.is_some() { StreamEnd::Error } else { StreamEnd::Complete });
+        if self.seen.error.is_some_and(|error| error.outcome == Outcome::Quota) {
+            // The head has been judged long ago: the scope hears of it now.
+            let throttle = &self.plan.upstream().settings().throttle;
+            let policies = self.plan.upstream().policies();
+            let pause = || policies.pauses().spent(self.credential, throttle.max_pause, clock::now());
+            if let Some(longer) = throttle.adapt.then(pause).flatten() {
+                policies.metrics().throttled(longer);
+                emit(&Paused {
+                    upstream: self.plan.upstream_name(),
+                    outcome: Outcome::Quota.as_str(),
+                    told_ms: None,
+                    seconds: longer.as_secs_f64(),
+                });
+            }
+        }
         self.seen.error
     }
 
@@ -211,6 +241,7 @@ impl Stream {
         if self.end.is_some() {
             return;
         }
+        let end = if self.is_whole() { StreamEnd::Complete } else { end };
         self.end = Some(end);
         let metrics = self.plan.upstream_metrics();
         metrics.streams.ended(end);

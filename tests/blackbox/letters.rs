@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Fender, Setup, Upstream, eventually};
 
-const TOKENS: &str = "[[admin.token]]\nname = \"ops\"\nrole = \"operator\"\nsecret = \"operators-secret\"\n\
+pub(super) const TOKENS: &str = "[[admin.token]]\nname = \"ops\"\nrole = \"operator\"\nsecret = \"operators-secret\"\n\
     [[admin.token]]\nname = \"eyes\"\nrole = \"viewer\"\nsecret = \"viewers-secret\"\n\
     [[admin.token]]\nname = \"other\"\nrole = \"operator\"\nsecret = \"others-secret\"\nupstreams = [\"other\"]\n";
 
@@ -17,7 +17,7 @@ const FAST: &str = "retry = { max_attempts = 1 }\nbreaker = { open_for = \"200ms
     dead_letter.replay = { backoff = { strategy = \"fixed\", base = \"100ms\", jitter = \"none\" }, per_second = 1000.0 }";
 
 /// A store in a folder that lives as long as what is returned.
-fn keeping(upstreams: &str) -> (Setup, tempfile::TempDir) {
+pub(super) fn keeping(upstreams: &str) -> (Setup, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("letters.db");
     let setup = Setup::new(format!(
@@ -40,7 +40,7 @@ fn patient(status: &'static str) -> (Upstream, Arc<AtomicBool>) {
     (upstream, well)
 }
 
-fn call(fender: &Fender, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+pub(super) fn call(fender: &Fender, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
     let text = if body.is_null() { String::new() } else { body.to_string() };
     let fields = format!("authorization: Bearer {token}\r\ncontent-type: application/json\r\n");
     let answer = Client::connect(fender.admin()).request(method, path, &fields, text.as_bytes());
@@ -54,7 +54,7 @@ fn get(fender: &Fender, path: &str) -> Value {
     body
 }
 
-fn letters(fender: &Fender) -> Vec<Value> {
+pub(super) fn letters(fender: &Fender) -> Vec<Value> {
     get(fender, "/api/v1/letters")["letters"].as_array().unwrap().clone()
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod breaker;
+mod dialects;
 mod drain;
 mod endpoints;
 mod events;

@@ -507,7 +507,7 @@ const VECTORS: &[Vector] = &[
     vector(
         "slack",
         (200, NONE, r#"{"ok":false,"error":"invalid_auth"}"#),
-        (Permanent, Done),
+        (Quota, Refused),
         None,
         Credential,
     ),

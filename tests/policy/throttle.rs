@@ -15,7 +15,7 @@ fn free(pause: &mut Pause, now: Instant) -> bool {
 
 fn wait(pause: &mut Pause, now: Instant) -> Option<Duration> {
     match pause.ask(now) {
-        Gate::Paused { wait } => Some(wait),
+        Gate::Paused { wait, .. } => Some(wait),
         Gate::Free | Gate::Probe(_) => None,
     }
 }

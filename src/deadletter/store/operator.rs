@@ -26,6 +26,11 @@ pub(super) fn act(
     if !matches!(letter.state, State::Pending | State::Parked) {
         return Err(StoreError::Standing(letter.state).into());
     }
+    // A path that lacks its credential leads nowhere, whoever asks.
+    let lacking = letter.parked_because == Some(Because::Credential) && letter.path.contains(MASKED);
+    if act == Act::Replay && lacking {
+        return Err(StoreError::Standing(letter.state).into());
+    }
     let (to, attempts_made) = match act {
         Act::Replay => (To::Pending { next_attempt_at_ms: work.now_ms }, 0),
         Act::Discard => (To::Discarded, letter.attempts_made),
@@ -33,6 +38,9 @@ pub(super) fn act(
     turns::put(work.conn, n, &letter, to, attempts_made, work.now_ms)?;
     rows::load(work.conn, id)
 }
+
+/// What stands in a stored path for a credential.
+const MASKED: &str = "***";
 
 /// Parks a letter that is still pending; whether it was.
 pub(super) fn park(work: &Work<'_>, id: LetterId, because: Because) -> Result<bool, Trouble> {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub struct Pause {
     phase: Phase,
     generation: u64,
+    /// It is there because a quota is used up.
+    quota: bool,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ pub enum Gate {
     Paused {
         /// The wait.
         wait: Duration,
+        /// It is there because a quota is used up.
+        spent: bool,
     },
     /// It may, and its end decides; tell it with [`Pause::ended`].
     Probe(ProbePermit),
@@ -74,7 +78,7 @@ impl Pause {
     /// A pause whose permits are none of a former self's.
     #[must_use]
     pub fn starting_at(generation: u64) -> Self {
-        Self { phase: Phase::Free, generation }
+        Self { phase: Phase::Free, generation, quota: false }
     }
 
     /// The upstream told a wait. Answers by how much the pause grew, if it did: the sum of these is the time paused.
@@ -100,6 +104,7 @@ impl Pause {
     /// A quota is used up, and no wait helps soon: pauses `max_pause`, then one probe. A pause that ends with a probe
     /// is left as it is. Answers by how much the pause grew.
     pub fn spent(&mut self, max_pause: Duration, now: Instant) -> Option<Duration> {
+        self.quota = true;
         match self.phase {
             Phase::Paused { until, then_probe: true } if until > now => None,
             _ => self.told(max_pause.saturating_add(Duration::from_nanos(1)), max_pause, now),
@@ -111,7 +116,7 @@ impl Pause {
         let wait = self.paused_for(now);
         match self.phase {
             Phase::Free => Gate::Free,
-            _ if !wait.is_zero() => Gate::Paused { wait: wait.max(LEAST_WAIT) },
+            _ if !wait.is_zero() => Gate::Paused { wait: wait.max(LEAST_WAIT), spent: self.quota },
             Phase::Paused { then_probe: false, .. } => {
                 self.turn(Phase::Free);
                 Gate::Free
@@ -166,6 +171,7 @@ impl Pause {
     /// The generation tells this phase's probe from all others'.
     fn turn(&mut self, phase: Phase) {
         self.generation = self.generation.wrapping_add(1);
+        self.quota &= !matches!(phase, Phase::Free);
         self.phase = phase;
     }
 }

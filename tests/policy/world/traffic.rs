@@ -221,7 +221,7 @@ impl Sim {
         match self.pauses.ask(0, now) {
             Gate::Free => {}
             Gate::Probe(permit) => self.requests[id].pause_probe = Some(permit),
-            Gate::Paused { wait } => {
+            Gate::Paused { wait, .. } => {
                 let request = &mut self.requests[id];
                 let patience = if request.attempts > 0 {
                     self.rules.retry.retry_after
