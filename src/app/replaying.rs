@@ -17,6 +17,9 @@ use crate::replay::Replayer;
 /// At the end of the drain, writes in flight get so long to be stored.
 const STORE_WITHIN: Duration = Duration::from_secs(3);
 
+/// What still runs then gets so long to say why it ends.
+const SPEAK_WITHIN: Duration = Duration::from_millis(500);
+
 /// And the store so long to have it all on disk.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -34,12 +37,16 @@ pub(super) fn start(proxy: &Arc<Proxy>, worker: usize) -> Result<Option<JoinHand
     running.map(Some).map_err(failed)
 }
 
-/// Tells writes in flight that the time is up, and waits until they are stored.
+/// Tells what is in flight that the time is up: writes are stored, streams say their last words. Both are waited for.
 #[expect(clippy::disallowed_methods, reason = "the last thread of a process that ends has nobody to hold up")]
 pub(super) fn store_what_is_under_way(proxy: &Proxy) {
     proxy.drain.advance(Phase::Storing);
     let until = clock::now() + STORE_WITHIN;
     while proxy.keeping.load(Ordering::Acquire) > 0 && clock::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let until = clock::now() + SPEAK_WITHIN;
+    while proxy.drain.in_flight() > 0 && clock::now() < until {
         std::thread::sleep(Duration::from_millis(2));
     }
 }

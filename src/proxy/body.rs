@@ -42,6 +42,8 @@ pub enum Cut {
     Malformed,
     #[error("the upstream's event stream brought no content within stream.first_content")]
     FirstContent,
+    #[error("the proxy is shutting down")]
+    Drain,
 }
 
 impl Cut {
@@ -53,7 +55,16 @@ impl Cut {
             Self::Malformed => Some(Reason::Protocol),
             Self::Idle | Self::Stream => Some(Reason::Timeout),
             Self::FirstContent => Some(Reason::FirstContent),
-            Self::Stalled => None,
+            Self::Stalled | Self::Drain => None,
+        }
+    }
+
+    /// What the client is told in its API's words; `None`: it hears nothing any more.
+    #[must_use]
+    pub const fn said(self) -> Option<Reason> {
+        match self {
+            Self::Drain => Some(Reason::Overload),
+            other => other.upstreams_fault(),
         }
     }
 
@@ -68,6 +79,7 @@ impl Cut {
             Self::Stream => StreamEnd::Timeout,
             Self::FirstContent => StreamEnd::FirstContent,
             Self::Stalled => StreamEnd::Client,
+            Self::Drain => StreamEnd::Drain,
         }
     }
 }

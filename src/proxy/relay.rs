@@ -1,5 +1,6 @@
 //! An upstream's body on its way to the client, piece by piece as it comes, with its clocks.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::heard::{Ahead, Ended};
 use super::stale::Copying;
 use super::stream::Stream;
 use crate::clock;
+use crate::drain::{Drain, Phase};
 use crate::upstream::Loan;
 use crate::upstream::pause::{Pause, Spare};
 
@@ -44,6 +46,24 @@ pub(super) struct Clocks {
     pub spare: Spare,
     /// For the whole; `None` = no limit.
     pub stream: Option<Pin<Box<Sleep>>>,
+    /// For an event stream: when the process ends.
+    pub ending: Option<Ending>,
+}
+
+/// Ready once the process has no more time for what is under way.
+pub(super) struct Ending(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Ending {
+    pub(super) fn of(drain: &Drain) -> Self {
+        let mut phase = drain.watch();
+        Self(Box::pin(async move { drop(phase.wait_for(|phase| *phase >= Phase::Storing).await) }))
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ending")
+    }
 }
 
 /// A stream's last words are on their way out; then it is cut.
@@ -229,6 +249,10 @@ impl Relay {
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Option<Cut> {
         if self.stream_is_over(cx) {
             return Some(Cut::Stream);
+        }
+        if self.clocks.ending.as_mut().is_some_and(|ending| ending.0.as_mut().poll(cx).is_ready()) {
+            self.clocks.ending = None;
+            return Some(Cut::Drain);
         }
         if let Some(stream) = self.ahead.as_mut().and_then(|ahead| ahead.stream.as_mut())
             && poll_content(stream, cx)

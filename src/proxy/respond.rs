@@ -16,7 +16,7 @@ use super::headers::downward;
 use super::heard::{Heard, Held};
 use super::id::RequestId;
 use super::pipeline::Proxy;
-use super::relay::{Clocks, Relay};
+use super::relay::{Clocks, Ending, Relay};
 use super::respond_letters::with_letter;
 use super::stale::Again;
 use super::tunnel;
@@ -123,7 +123,8 @@ fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: T
     }
     exchange.finish.holds(holding);
     let stream = timeout.stream.map(|limit| Box::pin(tokio::time::sleep(limit)));
-    let clocks = Clocks { idle: timeout.idle, spare: exchange.client.download_timer.clone(), stream };
+    let ending = ahead.as_ref().and_then(|ahead| ahead.stream.as_ref()).map(|_| Ending::of(&proxy.drain));
+    let clocks = Clocks { idle: timeout.idle, spare: exchange.client.download_timer.clone(), stream, ending };
     let over_http2 = exchange.client.wire.is_none();
     let idle = clocks.idle;
     if ahead.as_ref().is_some_and(|ahead| ahead.stream.is_some()) {

@@ -190,7 +190,7 @@ impl Stream {
 
     /// Its dialect's word for a failure, where the client can still read one.
     pub(super) fn error_event(&self, cut: Cut, request_id: &str) -> Option<Bytes> {
-        let reason = cut.upstreams_fault()?;
+        let reason = cut.said()?;
         if self.torn || self.seen.end || self.seen.error.is_some() {
             return None;
         }
@@ -250,7 +250,7 @@ impl Stream {
         }
         metrics.attempt_ended(match (end, self.seen.error) {
             (StreamEnd::Complete, _) => Outcome::Success,
-            (StreamEnd::Client, _) => Outcome::Cancelled,
+            (StreamEnd::Client | StreamEnd::Drain, _) => Outcome::Cancelled,
             (StreamEnd::Error, Some(meaning)) => meaning.outcome,
             _ => Outcome::Transient,
         });

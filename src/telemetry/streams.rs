@@ -29,11 +29,13 @@ pub enum StreamEnd {
     Timeout,
     /// The client took nothing more, or hung up.
     Client,
+    /// Fender itself ended while it ran.
+    Drain,
 }
 
 impl StreamEnd {
     /// All of them, in the order in which metrics list them.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Complete,
         Self::Error,
         Self::Reset,
@@ -43,6 +45,7 @@ impl StreamEnd {
         Self::Idle,
         Self::Timeout,
         Self::Client,
+        Self::Drain,
     ];
 
     /// The word of the metric's label.
@@ -58,6 +61,7 @@ impl StreamEnd {
             Self::Idle => "idle",
             Self::Timeout => "timeout",
             Self::Client => "client",
+            Self::Drain => "drain",
         }
     }
 }

@@ -216,3 +216,22 @@ fn a_quota_that_ends_a_stream_pauses_its_credential() {
     assert_eq!((answer.status(), answer.field("fender-reason").as_str()), (429, "throttled"));
     assert_eq!(upstream.requests().len(), 1);
 }
+
+#[test]
+fn a_stream_that_a_drain_cuts_says_so() {
+    let word =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n";
+    let upstream = in_turns(vec![vec![Stream, Piece(word.to_owned()), Hang]]);
+    let setup = Setup::new(upstream.as_api("dialect = \"openai\""))
+        .server("drain_timeout = \"600ms\"\ndrain_quiet = \"100ms\"");
+    let fender = setup.start();
+    let mut client = fender.client();
+    client.send("GET /v1/chat/completions HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(client.head().unwrap().status(), 200);
+    assert_eq!(client.chunk().unwrap(), word.as_bytes());
+    fender.sigterm();
+    let last = String::from_utf8(client.chunk().unwrap()).unwrap();
+    assert!(last.contains("\"error\"") && last.contains("shutting down"), "{last}");
+    assert_eq!(client.until_closed(), End::Cut);
+    assert!(fender.wait_exit(Duration::from_secs(5)).success());
+}
