@@ -39,7 +39,7 @@ const ROUNDS: usize = 7;
 const BACKLOG: u64 = 100_000;
 
 /// One client may get so few captures for each bare append: flushes begin 4 ms apart. 64 clients share commits, and must get more.
-const ALONE_MIN: f64 = 0.08;
+const ALONE_MIN: f64 = 0.04;
 const SHARED_MIN: f64 = 1.0;
 const OPEN_MAX: Duration = Duration::from_millis(300);
 const PAGE_MAX: Duration = Duration::from_millis(20);
