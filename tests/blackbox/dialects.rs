@@ -235,3 +235,24 @@ fn a_stream_that_a_drain_cuts_says_so() {
     assert_eq!(client.until_closed(), End::Cut);
     assert!(fender.wait_exit(Duration::from_secs(5)).success());
 }
+
+#[test]
+fn letters_are_ordered_by_what_their_api_orders_by() {
+    let nobody = Upstream::nobody();
+    let keeping_of = |name: &str, dialect: &str| {
+        format!(
+            "[upstream.{name}]\nurl = \"{nobody}\"\nroute = \"/{name}\"\ndialect = \"{dialect}\"\n{ONCE}\
+             dead_letter = {{ mode = \"on_failure\", order_by = \"auto\" }}\n"
+        )
+    };
+    let (setup, _folder) = keeping(&(keeping_of("slack", "slack") + &keeping_of("sms", "twilio")));
+    let fender = setup.start();
+    let json = "content-type: application/json\r\n";
+    fender.post("/slack/chat.postMessage", json, br#"{"channel":"C1","text":"x"}"#);
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    fender.post("/sms/2010-04-01/Accounts/AC/Messages.json", form, b"From=%2B1&To=%2B2&Body=x");
+    let mut keys: Vec<String> =
+        letters(&fender).iter().map(|letter| letter["order_key"].to_string()).collect();
+    keys.sort();
+    assert_eq!(keys, ["\"+2\"", "\"C1\""]);
+}
