@@ -18,12 +18,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fender::config::{Upstream, load_text};
+use fender::memory::Memory;
 use fender::policy::judge::{Judged, Meaning};
 use fender::policy::retry::Asking;
 use fender::policy::told;
+use fender::telemetry::feed::Feed;
 use fender::telemetry::metrics::Metrics;
 use fender::upstream::policies::Policies;
-use tokio::sync::Notify;
 
 const DECISIONS: u32 = 1_000_000;
 const THREADS: usize = 8;
@@ -65,7 +66,7 @@ fn policies(toml: &str) -> (Arc<Policies>, Upstream) {
     let loaded = load_text("bench.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
     let settings = loaded.config.upstream.get("a").expect("it is there").clone();
     let metrics = Metrics::new().expect("each metric has a name of its own");
-    (Policies::new("a", &settings, &metrics, &Arc::new(Notify::new())), settings)
+    (Policies::new("a", &settings, &metrics, &Feed::new(&Memory::new(0))), settings)
 }
 
 /// A row: `decide` is given the decision's number and a time that goes on by a microsecond each. Answers one thread's figure.

@@ -1,4 +1,4 @@
-//! The open paths: metrics and probes.
+//! What needs no token: metrics, probes, summaries.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,67 +6,93 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::call::{Call, Rule};
+use super::letter_view::{self, LetterFigures};
+use super::problem::No;
 use super::state::Admin;
+use super::view::{Breaker, LEVELS, status};
 use crate::clock;
 use crate::deadletter::State as Standing;
-use crate::policy::degradation::Level;
 
-/// Prometheus's text format.
-pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.metrics.render(&admin.live()) {
-        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+pub(super) fn calls() -> Vec<Call> {
+    let open = Rule::Open;
+    let here = Rule::OpenHere;
+    let probe = |call: Call| call.gives::<Probe>().fails(&[503]);
+    vec![
+        Call::get("/metrics", open, "All figures, for Prometheus", metrics)
+            .gives_other("text/plain", "Prometheus's text format, version 0.0.4"),
+        probe(Call::get("/health/live", open, "503 only if a worker is stuck", live)),
+        probe(Call::get(
+            "/health/ready",
+            open,
+            "503 while starting or draining, whatever the upstreams do",
+            ready,
+        )),
+        probe(Call::get("/health/startup", open, "503 while starting", startup)),
+        Call::get("/health", here, "A summary without any secret", summary).gives::<Summary>(),
+        Call::get("/health/breakers", here, "Each breaker's state and figures", breakers).gives::<Breakers>(),
+        Call::get("/health/dead-letters", here, "The dead-letter log in figures", dead_letters)
+            .gives::<LetterFigures>(),
+    ]
 }
 
-/// 503 only if a worker is stuck.
-pub(super) async fn live(State(admin): State<Arc<Admin>>) -> Response {
+async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, No> {
+    let text = admin.metrics.render(&admin.live()).map_err(|error| {
+        No::Because(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}"))
+    })?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+async fn live(State(admin): State<Arc<Admin>>) -> Response {
     probe(admin.alive(), "live", "a worker is stuck")
 }
 
-/// 503 while starting or draining, whatever the upstreams do.
-pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     probe(admin.ready(), "ready", if admin.started_up() { "draining" } else { "starting" })
 }
 
-/// 503 while starting.
-pub(super) async fn startup(State(admin): State<Arc<Admin>>) -> Response {
+async fn startup(State(admin): State<Arc<Admin>>) -> Response {
     probe(admin.started_up(), "started", "starting")
 }
 
-fn probe(fine: bool, yes: &'static str, no: &'static str) -> Response {
-    let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let text = if fine { yes } else { no };
-    (status, [(CACHE_CONTROL, "no-store")], Json(serde_json::json!({ "status": text }))).into_response()
+/// What a probe is told.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Probe {
+    status: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+fn probe(fine: bool, yes: &'static str, no: &'static str) -> Response {
+    let code = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Probe { status: if fine { yes } else { no } })).into_response()
+}
+
+/// All at a glance.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Summary {
+    #[schemars(extend("enum" = ["healthy", "degraded", "unhealthy"]))]
     status: &'static str,
+    #[schemars(extend("enum" = LEVELS))]
     level: &'static str,
+    /// Letters that wait, or are being sent.
     pending_letters: u64,
+    /// By name: `healthy`, or `unhealthy` while a breaker is open or the check is down.
     upstreams: BTreeMap<String, &'static str>,
     at: String,
 }
 
-/// All at a glance, without any secret.
-pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Response {
+async fn summary(State(admin): State<Arc<Admin>>) -> Json<Summary> {
     let table = admin.table.load();
     let level = admin.degradation.level();
     let upstreams = table.upstreams().iter().map(|upstream| {
         (upstream.name().to_owned(), if upstream.policies().sick() { "unhealthy" } else { "healthy" })
     });
-    let summary = Summary {
-        status: match level {
-            _ if !admin.alive() => "unhealthy",
-            Level::Normal => "healthy",
-            Level::Critical => "unhealthy",
-            Level::Minor | Level::Moderate | Level::Severe => "degraded",
-        },
+    Json(Summary {
+        status: status(&admin, level),
         level: level.as_str(),
         pending_letters: admin.letters.as_ref().map_or(0, |store| {
             let figures = store.figures();
@@ -74,68 +100,26 @@ pub(super) async fn summary(State(admin): State<Arc<Admin>>) -> Response {
         }),
         upstreams: upstreams.collect(),
         at: clock::rfc3339(clock::unix_ms()),
-    };
-    told(summary)
+    })
 }
 
-#[derive(Debug, Serialize)]
-struct Breaker {
-    upstream: String,
-    /// "" for the upstream's own.
-    route: String,
-    state: &'static str,
-    calls: u32,
-    failures: u32,
-    slow: u32,
-    failure_rate: f64,
-    consecutive_failures: u32,
-    /// Until it lets a probe through.
-    retry_in_ms: Option<u64>,
+/// Breakers.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Breakers {
+    breakers: Vec<Breaker>,
 }
 
-/// Each breaker's state and figures.
-pub(super) async fn breakers(State(admin): State<Arc<Admin>>) -> Response {
+async fn breakers(State(admin): State<Arc<Admin>>) -> Json<Breakers> {
     let now = clock::now();
     let table = admin.table.load();
-    let breakers = table.upstreams().iter().flat_map(|upstream| {
-        upstream.policies().breakers().into_iter().map(|cell| {
-            let figures = cell.figures(now);
-            Breaker {
-                upstream: upstream.name().to_owned(),
-                route: cell.route().to_owned(),
-                state: figures.state.as_str(),
-                calls: figures.tally.calls,
-                failures: figures.tally.failures,
-                slow: figures.tally.slow,
-                failure_rate: figures.failure_rate,
-                consecutive_failures: figures.consecutive,
-                retry_in_ms: figures.retry_at.map(|at| {
-                    u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
-                }),
-            }
-        })
-    });
-    told(serde_json::json!({ "breakers": breakers.collect::<Vec<_>>() }))
+    let breakers = table.upstreams().iter().flat_map(|upstream| Breaker::all(upstream, now));
+    Json(Breakers { breakers: breakers.collect() })
 }
 
-/// The degradation level and who brings it about.
-pub(super) async fn degradation(State(admin): State<Arc<Admin>>) -> Response {
-    let table = admin.table.load();
-    let upstreams = table.upstreams().iter().map(|upstream| {
-        serde_json::json!({
-            "upstream": upstream.name(),
-            "criticality": upstream.settings().criticality.as_str(),
-            "sick": upstream.policies().sick(),
-        })
-    });
-    let level = admin.degradation.level();
-    told(serde_json::json!({
-        "level": level.as_str(),
-        "number": level.number(),
-        "upstreams": upstreams.collect::<Vec<_>>(),
-    }))
-}
-
-fn told(body: impl Serialize) -> Response {
-    ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
+/// Figures alone; `{"enabled":false}` where no upstream's writes are kept.
+async fn dead_letters(State(admin): State<Arc<Admin>>) -> Json<LetterFigures> {
+    Json(match &admin.letters {
+        Some(store) => letter_view::figures(&store.figures(), None),
+        None => LetterFigures::default(),
+    })
 }

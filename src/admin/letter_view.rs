@@ -1,12 +1,13 @@
 //! Letters as the API shows them, and the questions about them as it is asked.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Bytes;
 use http_body::Frame;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
 use crate::clock;
@@ -15,18 +16,34 @@ use crate::policy::reason::Reason;
 use crate::policy::told;
 
 /// A query string's, or a bulk call's, words for a filter.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Asked {
+    /// In this state.
+    #[schemars(extend("enum" = State::ALL.map(State::as_str), "type" = "string"))]
     state: Option<String>,
+    /// Of this upstream.
     upstream: Option<String>,
+    /// Of this order key.
     key: Option<String>,
+    /// Captured for this reason.
+    #[schemars(extend("enum" = Reason::ALL.map(Reason::as_str), "type" = "string"))]
     reason: Option<String>,
+    /// Captured at or after this time: RFC 3339, or milliseconds since 1970.
+    #[schemars(extend("pattern" = MOMENT, "type" = "string"))]
     since: Option<String>,
+    /// Captured before this time.
+    #[schemars(extend("pattern" = MOMENT, "type" = "string"))]
     until: Option<String>,
+    /// At most so many: of a list 100 when left out, and 1,000 in any case.
     pub(super) limit: Option<u32>,
+    /// Where the next page begins, as the last one told it.
+    #[schemars(extend("pattern" = "^[0-9a-f]{1,12}-[0-7][0-9a-hjkmnp-tv-z]{25}$", "type" = "string"))]
     cursor: Option<String>,
 }
+
+/// What is surely a time; that of a letter's capture, so in this age.
+const MOMENT: &str = r"^([0-9]{1,15}|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]))$";
 
 impl Asked {
     /// The filter, within what the caller may see; the limit and the cursor.
@@ -65,51 +82,98 @@ fn moment(text: &str) -> Result<u64, String> {
     parsed.ok_or_else(|| format!("{text:?} is no time: RFC 3339, or milliseconds since 1970"))
 }
 
+/// Letters by state: all states.
+type ByState = BTreeMap<&'static str, u64>;
+
 /// The log in figures.
-pub(super) fn stats(stats: &Stats) -> Value {
-    let words = |states: &std::collections::BTreeMap<State, u64>| -> Value {
-        states.iter().map(|(state, count)| (state.as_str().to_owned(), json!(count))).collect()
-    };
-    let by_upstream: Value =
-        stats.by_upstream.iter().map(|(name, states)| (name.clone(), words(states))).collect();
-    let failures: Vec<Value> = stats
-        .recent_failures
-        .iter()
-        .map(|failure| {
-            json!({
-                "id": failure.id.to_string(),
-                "upstream": failure.upstream,
-                "at": clock::rfc3339_ms(failure.at_ms),
-                "outcome": failure.outcome.as_str(),
-                "status": failure.status,
-                "error": failure.error,
-            })
-        })
-        .collect();
-    json!({
-        "by_state": words(&stats.by_state()),
-        "by_upstream": by_upstream,
-        "attempts": { "avg": stats.attempts_avg, "max": stats.attempts_max },
-        "avg_duration_ms": stats.avg_duration_ms,
-        "oldest_at": stats.oldest_at_ms.map(clock::rfc3339_ms),
-        "recent_failures": failures,
-    })
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct StatsTold {
+    by_state: ByState,
+    by_upstream: BTreeMap<String, ByState>,
+    attempts: AttemptsTold,
+    /// How long a replay took, on average.
+    avg_duration_ms: f64,
+    /// When the oldest pending letter was captured; null without one.
+    oldest_at: Option<String>,
+    recent_failures: Vec<FailureTold>,
 }
 
-/// What is known without looking into the file.
-pub(super) fn figures(figures: &Figures) -> Value {
-    let by_state: Value = State::ALL
-        .into_iter()
-        .map(|state| (state.as_str().to_owned(), json!(figures.total(state))))
-        .collect();
-    json!({
-        "enabled": true,
-        "healthy": figures.healthy,
-        "full": figures.full,
-        "bytes": figures.bytes,
-        "by_state": by_state,
-        "oldest_at": figures.oldest_pending_ms.values().min().map(|at| clock::rfc3339_ms(*at)),
-    })
+#[derive(Debug, Serialize, JsonSchema)]
+struct AttemptsTold {
+    avg: f64,
+    max: u64,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Serialize, JsonSchema)]
+struct FailureTold {
+    id: String,
+    upstream: String,
+    at: String,
+    outcome: &'static str,
+    status: Option<u16>,
+    error: Option<String>,
+}
+
+pub(super) fn stats(stats: &Stats) -> StatsTold {
+    let words = |states: &BTreeMap<State, u64>| -> ByState {
+        states.iter().map(|(state, count)| (state.as_str(), *count)).collect()
+    };
+    let failures = stats.recent_failures.iter().map(|failure| FailureTold {
+        id: failure.id.to_string(),
+        upstream: failure.upstream.clone(),
+        at: clock::rfc3339_ms(failure.at_ms),
+        outcome: failure.outcome.as_str(),
+        status: failure.status,
+        error: failure.error.clone(),
+    });
+    StatsTold {
+        by_state: words(&stats.by_state()),
+        by_upstream: stats.by_upstream.iter().map(|(name, states)| (name.clone(), words(states))).collect(),
+        attempts: AttemptsTold { avg: stats.attempts_avg, max: stats.attempts_max },
+        avg_duration_ms: stats.avg_duration_ms,
+        oldest_at: stats.oldest_at_ms.map(clock::rfc3339_ms),
+        recent_failures: failures.collect(),
+    }
+}
+
+/// The log in figures that are known without looking into the file.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(super) struct LetterFigures {
+    /// False: no upstream's writes are kept, and nothing else is told.
+    enabled: bool,
+    /// False while the file cannot be written; it is tried again each second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthy: Option<bool>,
+    /// True while captures are refused for want of space.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    full: Option<bool>,
+    /// What the store occupies on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    by_state: ByState,
+    /// When the oldest pending letter was captured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_at: Option<String>,
+}
+
+/// Of the letters that the caller sees; of all of them where there is none.
+pub(super) fn figures(figures: &Figures, caller: Option<&Caller>) -> LetterFigures {
+    let seen = |upstream: &str| caller.is_none_or(|caller| caller.reaches(upstream));
+    let count = |state| {
+        let own = figures.letters.iter().filter(|(upstream, _)| seen(upstream));
+        own.filter_map(|(_, states)| states.get(&state)).sum()
+    };
+    let oldest = figures.oldest_pending_ms.iter().filter(|(upstream, _)| seen(upstream)).map(|(_, at)| *at);
+    LetterFigures {
+        enabled: true,
+        healthy: Some(figures.healthy),
+        full: Some(figures.full),
+        bytes: Some(figures.bytes),
+        by_state: State::ALL.into_iter().map(|state| (state.as_str(), count(state))).collect(),
+        oldest_at: oldest.min().map(clock::rfc3339_ms),
+    }
 }
 
 /// An export on its way out: the next page is read when the last one has been taken.

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State as Shared};
-use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, X_CONTENT_TYPE_OPTIONS};
+use axum::extract::{Extension, Path, State as Shared};
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use serde::Deserialize;
-use serde_json::{Value, json};
-use tower_http::limit::RequestBodyLimitLayer;
+use axum::{Json, Router};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::api::No;
-use super::auth::{Caller, Refused};
-use super::letter_view::{self, Asked};
-use super::state::Admin;
+use super::auth::Caller;
+use super::call::{self, Call, Format, Rule};
+use super::given::{MaybeBody, Query};
+use super::letter_view::{self, Asked, StatsTold};
+use super::problem::No;
 use crate::deadletter::{Act, Filter, Imported, Letter, LetterId, Store, StoreError, Told};
+use crate::telemetry::events::{Event as _, LettersActedOn};
+use crate::telemetry::feed::Feed;
 
 /// Letters on a page, unless the call says otherwise, and at most.
 const PAGE: u32 = 100;
@@ -27,141 +27,273 @@ const PAGE_MAX: u32 = 1000;
 /// Letters that one bulk call acts on at most.
 const BULK_MAX: u32 = 10_000;
 
-/// The calls on the dead-letter log. Each finds its [`Caller`] in the request's extensions.
-pub(crate) fn router(store: Option<Store>) -> Router {
-    let calls = Router::new()
-        .route("/", get(list))
-        .route("/stats", get(stats))
-        .route("/export", get(export))
-        .route("/replay", post(replay_many))
-        .route("/discard", post(discard_many))
-        .route("/purge", post(purge))
-        .route("/verify", post(verify))
-        .route("/{id}", get(one))
-        .route("/{id}/body", get(body))
-        .route("/{id}/replay", post(replay))
-        .route("/{id}/discard", post(discard))
-        .layer(RequestBodyLimitLayer::new(BODY_MAX));
-    let import = Router::new()
-        .route("/import", post(import))
-        .layer(DefaultBodyLimit::max(IMPORT_MAX))
-        .layer(RequestBodyLimitLayer::new(IMPORT_MAX));
-    calls.merge(import).with_state(store)
+/// What the calls work on.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    /// `None`: no upstream's writes are kept.
+    store: Option<Store>,
+    /// Who is told of what an operator does, if the process has a feed.
+    feed: Option<Arc<Feed>>,
 }
 
-/// No call needs a larger body…
-const BODY_MAX: usize = 64 * 1024;
+/// The calls on the dead-letter log, for whoever has the file itself: each finds its [`Caller`] in the request's extensions.
+pub(crate) fn router(store: &Store) -> Router {
+    call::routed(
+        calls().into_iter().map(|call| call.on(Desk { store: Some(store.clone()), feed: None })).collect(),
+    )
+}
 
-/// …but an import: a few hundred letters at a time.
+/// The calls on this log.
+pub(super) fn calls_on(store: Option<Store>, feed: Option<Arc<Feed>>) -> Vec<Call> {
+    let desk = Desk { store, feed };
+    calls().into_iter().map(|call| call.on(desk.clone())).collect()
+}
+
+#[expect(clippy::too_many_lines, reason = "a table, one entry a call")]
+fn calls() -> Vec<Call<Desk>> {
+    let (viewer, operator) = (Rule::Viewer, Rule::Operator);
+    vec![
+        Call::get("/api/v1/letters", viewer, "Letters, newest first, by pages", list)
+            .asks::<Asked>()
+            .gives::<Letters>()
+            .fails(&[404]),
+        Call::get("/api/v1/letters/stats", viewer, "The log in figures", stats)
+            .asks::<Asked>()
+            .gives::<StatsTold>()
+            .fails(&[404]),
+        Call::get(
+            "/api/v1/letters/export",
+            operator,
+            "All of it, a line a letter, oldest first, bodies included",
+            export,
+        )
+        .asks::<Asked>()
+        .gives_other("application/jsonl", "A letter a line, with `headers` and `body_base64`")
+        .fails(&[404]),
+        Call::post(
+            "/api/v1/letters/import",
+            operator,
+            "Takes lines of an export in; importing twice is importing once",
+            import,
+        )
+        .takes_other(Format::Other("application/jsonl", "Lines of an export"), IMPORT_MAX)
+        .gives::<TakenIn>()
+        .fails(&[404])
+        .one_at_a_time(),
+        Call::post("/api/v1/letters/replay", operator, "Sends many again, soon", replay_many)
+            .may_take::<Bulk>()
+            .gives::<Done>()
+            .fails(&[404]),
+        Call::post("/api/v1/letters/discard", operator, "Gives many up", discard_many)
+            .may_take::<Bulk>()
+            .gives::<Done>()
+            .fails(&[404]),
+        Call::post("/api/v1/letters/purge", operator, "Removes delivered and discarded ones", purge)
+            .may_take::<Bulk>()
+            .gives::<Purged>()
+            .fails(&[404]),
+        Call::post(
+            "/api/v1/letters/verify",
+            Rule::OperatorOfAll,
+            "Reads all of it and says what is damaged",
+            verify,
+        )
+        .gives::<Verified>()
+        .fails(&[404])
+        .one_at_a_time(),
+        Call::get("/api/v1/letters/{id}", viewer, "One letter with its trail of attempts", one)
+            .gives::<Told>()
+            .tagged()
+            .fails(&[404, 422]),
+        Call::get("/api/v1/letters/{id}/body", operator, "Its body, as it was sent", body)
+            .gives_other("application/octet-stream", "The body")
+            .fails(&[404, 422]),
+        Call::post(
+            "/api/v1/letters/{id}/replay",
+            operator,
+            "Sends it again, soon; its attempts are counted anew",
+            replay,
+        )
+        .gives::<Told>()
+        .tagged()
+        .fails(&[404, 409, 412, 422, 507]),
+        Call::post("/api/v1/letters/{id}/discard", operator, "Gives it up", discard)
+            .gives::<Told>()
+            .tagged()
+            .fails(&[404, 409, 412, 422, 507]),
+    ]
+}
+
+/// A page of letters.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Letters {
+    letters: Vec<Told>,
+    /// The cursor of the next page; null at the end.
+    next: Option<String>,
+}
+
+/// What a bulk call did.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Done {
+    /// The ids of the letters that it did it to.
+    done: Vec<String>,
+    failed: Vec<NotDone>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct NotDone {
+    id: String,
+    error: String,
+}
+
+/// What a purge did.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Purged {
+    purged: u64,
+}
+
+/// What a look at all letters found.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Verified {
+    letters: u64,
+    /// The ids of those that cannot be read any more.
+    damaged: Vec<String>,
+    /// What is wrong with the file itself.
+    file: Vec<String>,
+}
+
+/// What an import did.
+#[derive(Debug, Serialize, JsonSchema)]
+struct TakenIn {
+    /// The ids of the letters that are new here.
+    done: Vec<String>,
+    /// Lines of letters that were here already.
+    already: u64,
+    failed: Vec<NotTakenIn>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct NotTakenIn {
+    line: usize,
+    error: String,
+}
+
+/// An import takes a few hundred letters at a time.
 const IMPORT_MAX: usize = 16 * 1024 * 1024;
 
-type Called = (Shared<Option<Store>>, Extension<Caller>);
+type Called = (Shared<Desk>, Extension<Caller>);
 
-type Answer = Result<Response, No>;
+type Answer<T> = Result<Json<T>, No>;
 
-/// Newest first, by pages.
-async fn list((Shared(store), Extension(caller)): Called, Query(asked): Query<Asked>) -> Answer {
+async fn list((Shared(desk), Extension(caller)): Called, Query(asked): Query<Asked>) -> Answer<Letters> {
     let (filter, limit, cursor) = asked.read(&caller).map_err(No::bad)?;
-    let page = there(store)?.list(filter, limit.unwrap_or(PAGE).clamp(1, PAGE_MAX), cursor).await?;
-    let letters: Vec<Told> = page.letters.iter().map(|letter| told(&caller, letter)).collect();
-    Ok(Json(json!({ "letters": letters, "next": page.next.map(|next| next.to_string()) })).into_response())
+    let page = desk.store()?.list(filter, limit.unwrap_or(PAGE).clamp(1, PAGE_MAX), cursor).await?;
+    let letters = page.letters.iter().map(|letter| told(&caller, letter)).collect();
+    Ok(Json(Letters { letters, next: page.next.map(|next| next.to_string()) }))
 }
 
-/// One letter with its trail.
-async fn one((Shared(store), Extension(caller)): Called, Path(id): Path<String>) -> Answer {
-    let (_, letter) = found(store, &caller, &id).await?;
+async fn one((Shared(desk), Extension(caller)): Called, Path(id): Path<String>) -> Result<Response, No> {
+    let (_, letter) = desk.letter(&caller, &id).await?;
     Ok(shown(&caller, &letter))
 }
 
-/// Its body, as it was sent. For operators.
-async fn body((Shared(store), Extension(caller)): Called, Path(id): Path<String>) -> Answer {
-    caller.operates()?;
-    let (store, letter) = found(store, &caller, &id).await?;
+async fn body((Shared(desk), Extension(caller)): Called, Path(id): Path<String>) -> Result<Response, No> {
+    let (store, letter) = desk.letter(&caller, &id).await?;
     let content = store.content(letter.id).await?;
+    caller.audit("letters.body", &letter.id.to_string(), true);
     // What it was sent as is data, whatever it says it is: a browser must not run it.
-    let headers = [(CONTENT_TYPE, "application/octet-stream"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    Ok((headers, content.body).into_response())
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], content.body).into_response())
 }
 
-/// Sends a letter again, soon.
-async fn replay(called: Called, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+async fn replay(called: Called, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, No> {
     act(called, &id, &headers, Act::Replay).await
 }
 
-/// Gives a letter up.
-async fn discard(called: Called, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+async fn discard(called: Called, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, No> {
     act(called, &id, &headers, Act::Discard).await
 }
 
-async fn act((Shared(store), Extension(caller)): Called, id: &str, headers: &HeaderMap, act: Act) -> Answer {
-    caller.operates()?;
-    let (store, letter) = found(store, &caller, id).await?;
-    let if_match = headers.get(IF_MATCH).and_then(|value| value.to_str().ok()).filter(|etag| *etag != "*");
+async fn act(
+    (Shared(desk), Extension(caller)): Called,
+    id: &str,
+    headers: &HeaderMap,
+    act: Act,
+) -> Result<Response, No> {
+    let (store, letter) = desk.letter(&caller, id).await?;
+    let if_match = if_match(headers)?;
     let done = match act {
         Act::Replay => store.replay(letter.id, if_match).await,
         Act::Discard => store.discard(letter.id, if_match).await,
     };
-    caller.audit(word(act), &letter.id.to_string(), done.is_ok());
-    Ok(shown(&caller, &done?))
+    let id = letter.id.to_string();
+    caller.audit(word(act), &id, done.is_ok());
+    let done = done?;
+    desk.tell(&caller, act, &id, &letter.upstream);
+    Ok(shown(&caller, &done))
 }
 
-/// Which letters a bulk call means.
-#[derive(Debug, Default, Deserialize)]
+/// A guard that cannot be read must not be taken for none.
+fn if_match(headers: &HeaderMap) -> Result<Option<&str>, No> {
+    let Some(etag) = headers.get(IF_MATCH) else { return Ok(None) };
+    let etag = etag.to_str().map_err(|_| No::bad("If-Match cannot be read"))?;
+    Ok(Some(etag).filter(|etag| *etag != "*"))
+}
+
+/// Which letters a bulk call means: all that the filter names, up to `limit`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Bulk {
     filter: Asked,
+    /// At most so many; 10,000 in any case.
     limit: Option<u32>,
 }
 
-/// Sends many again.
-async fn replay_many(called: Called, body: Bytes) -> Answer {
-    many(called, &body, Act::Replay).await
+async fn replay_many(called: Called, asked: MaybeBody<Bulk>) -> Answer<Done> {
+    many(called, asked, Act::Replay).await
 }
 
-/// Gives many up.
-async fn discard_many(called: Called, body: Bytes) -> Answer {
-    many(called, &body, Act::Discard).await
+async fn discard_many(called: Called, asked: MaybeBody<Bulk>) -> Answer<Done> {
+    many(called, asked, Act::Discard).await
 }
 
-async fn many((Shared(store), Extension(caller)): Called, body: &Bytes, act: Act) -> Answer {
-    let (store, filter, limit) = bulk(store, &caller, body)?;
+async fn many((Shared(desk), Extension(caller)): Called, asked: MaybeBody<Bulk>, act: Act) -> Answer<Done> {
+    let (store, filter, limit) = desk.bulk(&caller, asked)?;
     let result = store.bulk(filter, limit, act).await?;
     caller.audit(word(act), &format!("{} letters", result.done.len()), true);
-    let done: Vec<String> = result.done.iter().map(LetterId::to_string).collect();
-    let failures = result.failed.iter();
-    let failed: Vec<Value> =
-        failures.map(|(id, error)| json!({ "id": id.to_string(), "error": error.to_string() })).collect();
-    Ok(Json(json!({ "done": done, "failed": failed })).into_response())
+    for id in &result.done {
+        // Only the letter itself knows whose it is; that is not worth another look into the file.
+        desk.tell(&caller, act, &id.to_string(), "");
+    }
+    let failed = result.failed.iter();
+    let failed = failed.map(|(id, error)| NotDone { id: id.to_string(), error: error.to_string() });
+    Ok(Json(Done { done: result.done.iter().map(LetterId::to_string).collect(), failed: failed.collect() }))
 }
 
-/// Removes delivered and discarded ones.
-async fn purge((Shared(store), Extension(caller)): Called, body: Bytes) -> Answer {
-    let (store, filter, _) = bulk(store, &caller, &body)?;
+async fn purge((Shared(desk), Extension(caller)): Called, asked: MaybeBody<Bulk>) -> Answer<Purged> {
+    let (store, filter, _) = desk.bulk(&caller, asked)?;
     let purged = store.purge(filter).await?;
     caller.audit("letters.purge", &format!("{purged} letters"), true);
-    Ok(Json(json!({ "purged": purged })).into_response())
+    Ok(Json(Purged { purged }))
 }
 
-/// Reads all of it and says what is damaged.
-async fn verify((Shared(store), Extension(caller)): Called) -> Answer {
-    caller.operates_all()?;
-    let report = there(store)?.verify().await?;
+async fn verify((Shared(desk), Extension(caller)): Called) -> Answer<Verified> {
+    let report = desk.store()?.verify().await?;
     caller.audit("letters.verify", &format!("{} letters", report.letters), true);
-    let damaged: Vec<String> = report.damaged.iter().map(LetterId::to_string).collect();
-    Ok(Json(json!({ "letters": report.letters, "damaged": damaged, "file": report.file })).into_response())
+    let damaged = report.damaged.iter().map(LetterId::to_string).collect();
+    Ok(Json(Verified { letters: report.letters, damaged, file: report.file }))
 }
 
-/// The log in figures.
-async fn stats((Shared(store), Extension(caller)): Called, Query(asked): Query<Asked>) -> Answer {
+async fn stats((Shared(desk), Extension(caller)): Called, Query(asked): Query<Asked>) -> Answer<StatsTold> {
     let (filter, _, _) = asked.read(&caller).map_err(No::bad)?;
-    let stats = there(store)?.stats(filter).await?;
-    Ok(Json(letter_view::stats(&stats)).into_response())
+    let stats = desk.store()?.stats(filter).await?;
+    Ok(Json(letter_view::stats(&stats)))
 }
 
-/// All of it, a line a letter, oldest first. For operators: the bodies are in it.
-async fn export((Shared(store), Extension(caller)): Called, Query(asked): Query<Asked>) -> Answer {
-    caller.operates()?;
-    let store = there(store)?;
+async fn export(
+    (Shared(desk), Extension(caller)): Called,
+    Query(asked): Query<Asked>,
+) -> Result<Response, No> {
+    let store = desk.store()?;
     let (filter, _, _) = asked.read(&caller).map_err(No::bad)?;
     caller.audit("letters.export", "", true);
     Ok(([(CONTENT_TYPE, "application/jsonl")], Body::new(letter_view::lines(store, filter))).into_response())
@@ -173,61 +305,59 @@ struct Line {
     upstream: String,
 }
 
-/// Takes lines of an export in.
-async fn import((Shared(store), Extension(caller)): Called, body: Bytes) -> Answer {
-    caller.operates()?;
-    let store = there(store)?;
-    let text = std::str::from_utf8(&body).map_err(|_| No::bad("the body is not UTF-8".to_owned()))?;
-    let (mut done, mut already, mut wrong) = (Vec::new(), 0_u64, Vec::new());
+async fn import((Shared(desk), Extension(caller)): Called, body: Bytes) -> Answer<TakenIn> {
+    let store = desk.store()?;
+    let text = std::str::from_utf8(&body).map_err(|_| No::bad("the body is not UTF-8"))?;
+    let mut taken = TakenIn { done: Vec::new(), already: 0, failed: Vec::new() };
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let upstream = serde_json::from_str(line).map(|Line { upstream }| upstream);
-        if upstream.is_ok_and(|upstream| !caller.reaches(&upstream)) {
-            wrong.push(json!({ "line": number + 1, "error": "beyond the token's upstreams" }));
+        let mut fail = |error: String| taken.failed.push(NotTakenIn { line: number + 1, error });
+        // A line whose upstream is in doubt is nobody's.
+        let own = |Line { upstream }| caller.reaches(&upstream);
+        if caller.upstreams().is_some() && !serde_json::from_str(line).is_ok_and(own) {
+            fail("beyond the token's upstreams".to_owned());
             continue;
         }
         match store.import(line).await {
-            Ok(Imported::New(id)) => done.push(id.to_string()),
-            Ok(Imported::Already(_)) => already += 1,
-            Err(error) => wrong.push(json!({ "line": number + 1, "error": error.to_string() })),
+            Ok(Imported::New(id)) => taken.done.push(id.to_string()),
+            Ok(Imported::Already(_)) => taken.already += 1,
+            Err(error) => fail(error.to_string()),
         }
     }
-    caller.audit("letters.import", &format!("{} letters", done.len()), wrong.is_empty());
-    Ok(Json(json!({ "done": done, "already": already, "failed": wrong })).into_response())
+    caller.audit("letters.import", &format!("{} letters", taken.done.len()), taken.failed.is_empty());
+    Ok(Json(taken))
 }
 
-/// The summary that needs no token: figures alone.
-pub(super) async fn health(Shared(admin): Shared<Arc<Admin>>) -> Response {
-    let Some(store) = &admin.letters else {
-        return Json(json!({ "enabled": false })).into_response();
-    };
-    Json(letter_view::figures(&store.figures())).into_response()
-}
+impl Desk {
+    fn store(&self) -> Result<Store, No> {
+        let none = "no upstream's writes are kept: there is no dead-letter log";
+        self.store.clone().ok_or_else(|| No::missing(none))
+    }
 
-fn bulk(store: Option<Store>, caller: &Caller, body: &Bytes) -> Result<(Store, Filter, u32), No> {
-    caller.operates()?;
-    let store = there(store)?;
-    let asked: Bulk = if body.is_empty() {
-        Bulk::default()
-    } else {
-        serde_json::from_slice(body).map_err(|error| No::bad(format!("the body cannot be read: {error}")))?
-    };
-    let limit = asked.limit.or(asked.filter.limit).unwrap_or(BULK_MAX).min(BULK_MAX);
-    let (filter, _, _) = asked.filter.read(caller).map_err(No::bad)?;
-    Ok((store, filter, limit))
-}
+    /// The letter of this id, if the token reaches it.
+    async fn letter(&self, caller: &Caller, id: &str) -> Result<(Store, Letter), No> {
+        let store = self.store()?;
+        let id: LetterId = id.parse().map_err(|_| No::missing("there is no such letter"))?;
+        let letter = store.letter(id).await?;
+        if caller.reaches(&letter.upstream) { Ok((store, letter)) } else { Err(No::Beyond) }
+    }
 
-fn there(store: Option<Store>) -> Result<Store, No> {
-    let none = "no upstream's writes are kept: there is no dead-letter log";
-    store.ok_or_else(|| No::Because(StatusCode::NOT_FOUND, none.to_owned()))
-}
+    fn bulk(&self, caller: &Caller, MaybeBody(asked): MaybeBody<Bulk>) -> Result<(Store, Filter, u32), No> {
+        let store = self.store()?;
+        let limit = asked.limit.or(asked.filter.limit).unwrap_or(BULK_MAX).min(BULK_MAX);
+        let (filter, _, _) = asked.filter.read(caller).map_err(No::bad)?;
+        Ok((store, filter, limit))
+    }
 
-/// The letter of this id, if the token reaches it.
-async fn found(store: Option<Store>, caller: &Caller, id: &str) -> Result<(Store, Letter), No> {
-    let store = there(store)?;
-    let missing = || No::Because(StatusCode::NOT_FOUND, "there is no such letter".to_owned());
-    let id: LetterId = id.parse().map_err(|_| missing())?;
-    let letter = store.letter(id).await?;
-    if caller.reaches(&letter.upstream) { Ok((store, letter)) } else { Err(No::Caller(Refused::Beyond)) }
+    fn tell(&self, caller: &Caller, act: Act, letter: &str, upstream: &str) {
+        let kind = match act {
+            Act::Replay => "letter.replayed",
+            Act::Discard => "letter.discarded",
+        };
+        let event = LettersActedOn { kind, letter, upstream, who: caller.name() };
+        if let (Some(feed), Some(told)) = (&self.feed, event.tell()) {
+            feed.push(told);
+        }
+    }
 }
 
 fn shown(caller: &Caller, letter: &Letter) -> Response {
@@ -237,7 +367,7 @@ fn shown(caller: &Caller, letter: &Letter) -> Response {
 /// A letter as this caller may see it.
 fn told(caller: &Caller, letter: &Letter) -> Told {
     let told = Told::from(letter);
-    if caller.operates().is_ok() { told } else { told.without_answers() }
+    if caller.operates() { told } else { told.without_answers() }
 }
 
 impl From<StoreError> for No {

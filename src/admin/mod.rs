@@ -3,16 +3,26 @@
 //! Promises: open paths show no secret; every call of the API is answered 401 without a token, and leaves a line in the
 //! log; every input is bounded. It reads snapshots and gives commands; it decides nothing about a request.
 
-mod api;
 mod auth;
+mod breakers;
+mod call;
 mod counted;
+mod degradation;
+mod events;
+mod given;
 mod health;
 mod letter_view;
 mod letters;
+mod line;
+mod openapi;
+mod problem;
+mod process;
 mod server;
 mod state;
+mod upstreams;
+mod view;
 
 pub(crate) use auth::Caller;
 pub(crate) use letters::router as letters;
 pub use server::{router, serve};
-pub use state::{Admin, ReloadRequest};
+pub use state::{Admin, InForce, Own, ReloadRequest};

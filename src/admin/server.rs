@@ -1,29 +1,36 @@
 //! The admin side's routes, and its HTTP.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Request, StatusCode};
+use axum::middleware::{from_fn, from_fn_with_state};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::call::{self, Call, Rule};
 use super::counted::Counted;
+use super::line::Line;
 use super::state::Admin;
-use super::{api, health, letters};
+use super::{auth, breakers, degradation, events, health, letters, openapi, problem, process, upstreams};
+use crate::deadletter::Store;
+use crate::telemetry::feed::Feed;
 
-/// No call needs a larger body.
-const BODY_MAX: usize = 64 * 1024;
+/// No head is larger.
+const HEAD_MAX: usize = 64 * 1024;
 
 /// No call takes longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,53 +44,75 @@ const TAKEN_MIN: u64 = 64 * 1024;
 /// No head takes longer; nor does a connection rest longer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The open paths, and with `whole` all the others.
+/// Every call that there is, on this log and with this feed.
+pub(super) fn calls(letters: Option<Store>, feed: Option<Arc<Feed>>) -> Vec<Call> {
+    let own =
+        Call::get("/api/v1/openapi.json", Rule::Viewer, "The description of all calls", openapi::document)
+            .gives::<serde_json::Map<String, serde_json::Value>>();
+    let groups = [
+        health::calls(),
+        upstreams::calls(),
+        breakers::calls(),
+        degradation::calls(),
+        letters::calls_on(letters, feed),
+        events::calls(),
+        process::calls(),
+        vec![own],
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+/// All calls; without `whole` only those that are open wherever they can be reached.
 pub fn router(admin: Arc<Admin>, whole: bool) -> Router {
-    let open = Router::new()
-        .route("/metrics", get(health::metrics))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/health/startup", get(health::startup));
-    let api = Router::new()
-        .route("/config/reload", post(api::reload))
-        .layer(RequestBodyLimitLayer::new(BODY_MAX))
-        .nest_service("/letters", letters::router(admin.letters.clone()))
-        .fallback(api::nothing)
-        .layer(from_fn_with_state(Arc::clone(&admin), api::authenticate));
-    let all = if whole {
-        open.route("/health", get(health::summary))
-            .route("/health/breakers", get(health::breakers))
-            .route("/health/degradation", get(health::degradation))
-            .route("/health/dead-letters", get(letters::health))
-            .nest("/api/v1", api)
-    } else {
-        open
-    };
-    all.fallback(api::nothing)
+    let mut calls = calls(admin.letters.clone(), Some(Arc::clone(&admin.feed)));
+    calls.retain(|call| whole || call.rule == Rule::Open);
+    let unasked = SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let unsniffed =
+        SetResponseHeaderLayer::overriding(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let mut routed = call::routed(calls).fallback(nothing);
+    if whole {
+        routed = routed.layer(from_fn_with_state(Arc::clone(&admin), auth::authenticate));
+    }
+    routed
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, CALL_TIMEOUT))
         .layer(CatchPanicLayer::new())
+        .layer(from_fn(problem::in_one_form))
+        .layer(unasked)
+        .layer(unsniffed)
         .with_state(admin)
 }
 
-/// Serves one connection to its end.
-pub async fn serve<S>(router: Router, stream: S)
+async fn nothing() -> StatusCode {
+    StatusCode::NOT_FOUND
+}
+
+/// Serves one connection from there to its end.
+pub async fn serve<S>(router: Router, stream: S, peer: IpAddr)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX);
     let (stream, taken) = Counted::new(stream);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let line = Line::new(peer);
+    let own = line.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(own.clone());
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // There are few places here, and probes need one: a connection that takes no answers must not keep it. An export may take
     // minutes, and is taken all the while.
     let mut served = timeout(CONNECTION_MAX, serving.as_mut()).await;
     if served.is_err() {
         serving.as_mut().graceful_shutdown();
-        let mut before = taken.load(Ordering::Relaxed);
+        let mut before = taken.bytes();
         loop {
             served = timeout(CALL_TIMEOUT, serving.as_mut()).await;
-            let now = taken.load(Ordering::Relaxed);
-            if served.is_ok() || now - before < TAKEN_MIN {
+            let now = taken.bytes();
+            // Who follows the events takes little, but all that there is.
+            let follows = line.is_endless() && (now > before || !taken.waits());
+            if served.is_ok() || (now - before < TAKEN_MIN && !follows) {
                 break;
             }
             before = now;

@@ -1,12 +1,15 @@
 //! What the admin side looks at.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::auth::{Caller, Guesses};
+use super::events::READERS_MAX;
+use super::problem::No;
 use crate::clock;
 use crate::config;
 use crate::deadletter::{State, Store};
@@ -15,11 +18,12 @@ use crate::memory::Memory;
 use crate::ready::{Pulse, Readiness};
 use crate::route::Table;
 use crate::telemetry::access;
+use crate::telemetry::feed::Feed;
 use crate::telemetry::letters::LiveStore;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::{Live, LiveUpstream, Metrics};
 use crate::telemetry::prune::Named;
-use crate::upstream::Degradation;
+use crate::upstream::{Degradation, Upstream};
 
 /// Asks for the config to be read again; answered with the problems, none where it is in force now.
 #[derive(Debug)]
@@ -27,7 +31,42 @@ pub struct ReloadRequest {
     pub answer: oneshot::Sender<Result<(), Vec<config::Problem>>>,
 }
 
-/// Everything that the admin side may see, and the one thing that it may ask for.
+/// The config in force, as it may be shown.
+#[derive(Debug)]
+pub struct InForce {
+    pub shown: config::Shown,
+    /// When it was read, in milliseconds since 1970.
+    pub loaded_unix_ms: u64,
+}
+
+impl InForce {
+    /// This config, from now on.
+    #[must_use]
+    pub fn now(shown: config::Shown) -> Self {
+        Self { shown, loaded_unix_ms: clock::unix_ms() }
+    }
+}
+
+/// What the admin side keeps for itself.
+#[derive(Debug)]
+pub struct Own {
+    /// When the process began, in milliseconds since 1970.
+    pub(super) started_unix_ms: u64,
+    pub(super) guesses: Guesses,
+    pub(super) event_readers: Arc<Semaphore>,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            started_unix_ms: clock::unix_ms(),
+            guesses: Guesses::default(),
+            event_readers: Arc::new(Semaphore::new(READERS_MAX)),
+        }
+    }
+}
+
+/// Everything that the admin side may see, and the few things that it may ask for.
 #[derive(Debug)]
 pub struct Admin {
     pub table: Arc<ArcSwap<Table>>,
@@ -44,6 +83,12 @@ pub struct Admin {
     pub logging: Arc<Logging>,
     pub settings: ArcSwap<config::Admin>,
     pub reload: mpsc::Sender<ReloadRequest>,
+    /// What happens, for those who follow it.
+    pub feed: Arc<Feed>,
+    pub config: ArcSwap<InForce>,
+    /// The newest config was not taken.
+    pub config_refused: AtomicBool,
+    pub own: Own,
 }
 
 impl Admin {
@@ -62,8 +107,31 @@ impl Admin {
     /// No worker is stuck.
     #[must_use]
     pub fn alive(&self) -> bool {
+        self.stuck() == 0
+    }
+
+    /// How many workers are stuck.
+    #[must_use]
+    pub fn stuck(&self) -> usize {
         let now = self.since_start();
-        !self.pulses.iter().any(|pulse| pulse.stuck(now))
+        self.pulses.iter().filter(|pulse| pulse.stuck(now)).count()
+    }
+
+    /// Lines of either log lost to a reader that did not keep up.
+    #[must_use]
+    pub fn log_lines_dropped(&self) -> u64 {
+        self.logging.dropped() + access::dropped()
+    }
+
+    /// The upstream of this name, if the caller sees it: to others there is no difference between one that is not theirs
+    /// and one that is not there.
+    pub(super) fn upstream(&self, caller: &Caller, name: &str) -> Result<Arc<Upstream>, No> {
+        if !caller.reaches(name) {
+            return Err(No::Beyond);
+        }
+        let table = self.table.load();
+        let found = table.upstreams().iter().find(|upstream| upstream.name() == name);
+        found.cloned().ok_or_else(|| No::missing("there is no such upstream"))
     }
 
     /// Since the process began.
@@ -95,7 +163,7 @@ impl Admin {
             named: Named { upstreams: names.collect(), routes: routes.collect() },
             connections: self.connections.load(Ordering::Relaxed),
             buffer_bytes: self.memory.used(),
-            log_lines_dropped: self.logging.dropped() + access::dropped(),
+            log_lines_dropped: self.log_lines_dropped(),
             upstreams: upstreams.collect(),
             degradation: self.degradation.level().number(),
             store: self.letters.as_ref().map(live_store),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use crate::clock;
 use crate::config::{self, Config};
 use crate::inbound::tls::Acceptor;
+use crate::memory::Memory;
 use crate::route::{Plan, Table};
+use crate::telemetry::feed::Feed;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 use crate::upstream::policies::Policies;
@@ -21,7 +21,7 @@ pub fn table(
     config: &Config,
     metrics: &Metrics,
     workers: usize,
-    changed: &Arc<Notify>,
+    feed: &Arc<Feed>,
     previous: Option<&Table>,
 ) -> Result<Table, String> {
     let mut renewals = Vec::new();
@@ -45,7 +45,7 @@ pub fn table(
                 let former =
                     previous.and_then(|table| table.upstreams().iter().find(|one| one.name() == name));
                 let policies = former.map_or_else(
-                    || Policies::new(name, settings, metrics, changed),
+                    || Policies::new(name, settings, metrics, feed),
                     |former| Arc::clone(former.policies()),
                 );
                 let figures = metrics.upstream(name);
@@ -128,7 +128,7 @@ fn retune(upstreams: &[Arc<Upstream>], plans: &[Plan]) {
 /// A text that names the file or header that cannot be used.
 pub fn verify(config: &Config) -> Result<(), String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    table(config, &metrics, 1, &Arc::default(), None)?;
+    table(config, &metrics, 1, &Feed::new(&Memory::new(0)), None)?;
     for tls in [&config.server.tls, &config.admin.tls].into_iter().flatten() {
         Acceptor::new(tls, &[])?;
     }

@@ -1,7 +1,9 @@
 //! The control thread: signals, reloads, names, the admin side. Nothing here is on a request's way.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{Error, build};
-use crate::admin::{self, Admin, ReloadRequest};
+use crate::admin::{self, Admin, InForce, ReloadRequest};
 use crate::clock;
 use crate::config::watch::Watcher;
 use crate::config::{self, Config, Problem};
@@ -19,7 +21,7 @@ use crate::drain::{Phase, Times};
 use crate::inbound::listen::Door;
 use crate::inbound::tls::Acceptor;
 use crate::route::Table;
-use crate::telemetry::events::{DrainStarted, Ready, Reloaded, emit, emit_counted};
+use crate::telemetry::events::{DrainStarted, Ready, Reloaded, StoreChanged, emit, emit_counted, emit_told};
 use crate::upstream::follow;
 
 /// How often the watched files are looked at.
@@ -46,16 +48,25 @@ const WATCH: Duration = Duration::from_millis(500);
 
 /// Keeps breakers and the degradation level up to date where no traffic does it.
 async fn watch_over(admin: Arc<Admin>) {
+    let mut store = StoreChanged { healthy: true, full: false };
     let mut tick = tokio::time::interval(WATCH);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = admin.degradation.changed.notified() => {}
+            () = admin.feed.turned() => {}
             _ = tick.tick() => {}
         }
         let table = admin.table.load_full();
         let now = clock::now();
         table.upstreams().iter().for_each(|upstream| upstream.policies().tick(now));
+        if let Some(letters) = &admin.letters {
+            let figures = letters.figures();
+            let found = StoreChanged { healthy: figures.healthy, full: figures.full };
+            if found != store {
+                emit_told(&found, &admin.feed);
+                store = found;
+            }
+        }
         let store_unhealthy = admin.letters.as_ref().is_some_and(|store| !store.takes_letters());
         admin.degradation.review(table.upstreams(), store_unhealthy, now);
     }
@@ -146,11 +157,12 @@ impl Control {
     fn reload(&mut self, cause: &'static str) -> Result<(), Vec<Problem>> {
         self.watcher.changed(); // What is read now is known; an edit from here on is seen at the next look.
         let reloaded = self.try_reload();
+        self.admin.config_refused.store(reloaded.is_err(), Ordering::Relaxed);
         let text = reloaded
             .as_ref()
             .err()
             .map(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
-        emit_counted(&Reloaded { cause, refused: text.as_deref() }, &self.admin.metrics);
+        emit_counted(&Reloaded { cause, refused: text.as_deref() }, &self.admin.metrics, &self.admin.feed);
         reloaded
     }
 
@@ -172,7 +184,7 @@ impl Control {
                 &loaded.config,
                 &self.admin.metrics,
                 self.workers + 1, // The replays' connections are their own.
-                &self.admin.degradation.changed,
+                &proxy.feed,
                 Some(&previous),
             )
             .map_err(unusable)?,
@@ -188,6 +200,7 @@ impl Control {
         std::thread::spawn(move || warmed.upstreams().iter().for_each(|upstream| upstream.warm_up()));
         proxy.server.store(Arc::new(loaded.config.server.clone()));
         proxy.table.store(table);
+        self.admin.config.store(Arc::new(InForce::now(loaded.shown())));
         self.admin.settings.store(Arc::new(loaded.config.admin.clone()));
         self.watcher.follow(loaded.files);
         self.config = loaded.config;
@@ -197,7 +210,7 @@ impl Control {
     /// Unready, still serving, until nothing is in flight or time is up; a second signal ends it at once.
     async fn drain(&self, cause: &'static str, signals: &mut Signals) -> u64 {
         let drain = &self.admin.drain;
-        emit(&DrainStarted { cause, in_flight: drain.in_flight() });
+        emit_told(&DrainStarted { cause, in_flight: drain.in_flight() }, &self.admin.feed);
         drain.advance(Phase::Draining);
         let server = &self.config.server;
         let times = Times { timeout: server.drain_timeout, quiet: server.drain_quiet, min: server.drain_min };
@@ -240,10 +253,10 @@ async fn listen(listener: TcpListener, router: Router, tls: Option<Arc<Acceptor>
     loop {
         let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (router, tls) = (router.clone(), tls.clone());
                 tokio::spawn(async move {
-                    serve(stream, router, tls).await;
+                    serve((stream, peer.ip()), router, tls).await;
                     drop(permit);
                 });
             }
@@ -255,10 +268,10 @@ async fn listen(listener: TcpListener, router: Router, tls: Option<Arc<Acceptor>
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, tls: Option<Arc<Acceptor>>) {
-    let Some(tls) = tls else { return admin::serve(router, stream).await };
+async fn serve((stream, peer): (TcpStream, IpAddr), router: Router, tls: Option<Arc<Acceptor>>) {
+    let Some(tls) = tls else { return admin::serve(router, stream, peer).await };
     match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
-        Ok(Ok((stream, _))) => admin::serve(router, stream).await,
+        Ok(Ok((stream, _))) => admin::serve(router, stream, peer).await,
         Ok(Err(error)) => tracing::debug!(%error, "admin: TLS handshake failed"),
         Err(_) => tracing::debug!("admin: TLS handshake took too long"),
     }

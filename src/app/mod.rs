@@ -9,12 +9,12 @@ mod worker;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, InForce, Own};
 use crate::clock;
 use crate::config::watch::Watcher;
 use crate::config::{self, Loaded};
@@ -28,6 +28,7 @@ use crate::proxy::{Letters, Proxy};
 use crate::ready::{Pulse, Readiness};
 use crate::telemetry::access;
 use crate::telemetry::events::{self, ConfigWarning, Listening, StoreOpened, emit};
+use crate::telemetry::feed::Feed;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Degradation;
@@ -82,6 +83,7 @@ impl App {
         mut watcher: Watcher,
         logging: Arc<Logging>,
     ) -> Result<Self, Error> {
+        let in_force = InForce::now(loaded.shown());
         let Loaded { config, warnings, files, .. } = loaded;
         watcher.follow(files);
         for warning in &warnings {
@@ -91,10 +93,10 @@ impl App {
         let workers = worker::count(config.server.workers);
         let sockets = Sockets::bind(&config, workers)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| Error::Start(error.to_string()))?);
-        let degradation = Arc::new(Degradation::default());
-        let table =
-            table(&config, &metrics, workers + 1, &degradation.changed, None).map_err(Error::Config)?;
         let memory = Memory::new(config.server.buffer_memory);
+        let feed = Feed::new(&memory);
+        let degradation = Degradation::new(&feed);
+        let table = table(&config, &metrics, workers + 1, &feed, None).map_err(Error::Config)?;
         let letters = letters(&config, &metrics)?;
         let proxy = Arc::new(Proxy {
             table: Arc::new(ArcSwap::from_pointee(table)),
@@ -103,6 +105,7 @@ impl App {
             memory,
             drain: Drain::new(workers + 1),
             degradation,
+            feed,
             letters,
             keeping: Arc::default(),
         });
@@ -133,6 +136,10 @@ impl App {
             logging,
             settings: ArcSwap::from_pointee(config.admin.clone()),
             reload,
+            feed: Arc::clone(&proxy.feed),
+            config: ArcSwap::from_pointee(in_force),
+            config_refused: AtomicBool::new(false),
+            own: Own::default(),
         });
         let admin_tls = acceptor(&config.admin.tls, ALPN_ADMIN).map_err(Error::Config)?.map(Arc::new);
         Ok(Self { config, watcher, path, proxy, admin, door, admin_tls, sockets, reloads, serving })

@@ -4,7 +4,9 @@ pub mod check;
 pub mod defaults;
 mod demo;
 mod dialect;
+mod healthcheck;
 mod letters;
+mod remote;
 mod run;
 pub mod schema;
 
@@ -41,6 +43,7 @@ enum Command {
     Run(run::Args),
     Demo(demo::Args),
     Letters(Box<letters::Args>),
+    Healthcheck(healthcheck::Args),
     Check(check::Args),
     Defaults(defaults::Args),
     Dialect(dialect::Args),
@@ -69,6 +72,7 @@ impl Cli {
             Command::Run(args) => run::run(args, &self.log),
             Command::Demo(args) => demo::run(args, &self.log),
             Command::Letters(args) => letters::run(args),
+            Command::Healthcheck(args) => healthcheck::run(args),
             Command::Check(args) => check::run(args),
             Command::Defaults(args) => defaults::run(args),
             Command::Dialect(args) => dialect::run(args),

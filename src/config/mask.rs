@@ -45,6 +45,23 @@ pub(super) fn masked(text: &str, range: Range<usize>, hidden: &[Range<usize>]) -
     masked
 }
 
+/// A text that stands at this path, with what is hidden of it replaced; what it refers to stays a reference.
+pub(super) fn text(raw: &str, path: &[String]) -> String {
+    let all = 0..raw.len();
+    let hidden = if is_secret(path) { outside_references(raw, all) } else { secrets_of_url(raw, all) };
+    let (mut shown, mut at) = (String::with_capacity(raw.len()), 0);
+    for range in hidden.into_iter().filter(|range| !range.is_empty()) {
+        shown.push_str(raw.get(at..range.start).unwrap_or_default());
+        shown.push_str(HIDDEN); // Not even how long it is.
+        at = range.end;
+    }
+    shown.push_str(raw.get(at..).unwrap_or_default());
+    shown
+}
+
+/// What stands for a secret.
+pub(super) const HIDDEN: &str = "(hidden)";
+
 /// A string's range without its quotes, so that what is hidden still reads as a string.
 pub(super) fn inside_quotes(text: &str, span: Range<usize>) -> Range<usize> {
     let Some(written) = text.get(span.clone()) else {

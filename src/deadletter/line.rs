@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::codec::Sum;
@@ -14,7 +15,8 @@ use crate::policy::told::rfc3339;
 use crate::policy::verdict::Verdict;
 
 /// A letter as the API tells it: the names and forms of contract 6, and what else is worth telling.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Letter")]
 pub struct Told {
     id: String,
     upstream: String,
@@ -40,7 +42,8 @@ pub struct Told {
     repeatable: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
 struct ToldAttempt {
     at: String,
     outcome: String,

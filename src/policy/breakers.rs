@@ -140,6 +140,12 @@ impl Breakers {
         self.each(|breaker| breaker.retune(settings, now))
     }
 
+    /// The settings in force.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// [`Breaker::figures`] of the worst.
     #[must_use]
     pub fn figures(&self, now: Instant) -> Figures {

@@ -46,6 +46,18 @@ pub enum ShedAt {
 }
 
 impl ShedAt {
+    /// The word for it in the config.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Minor => "minor",
+            Self::Moderate => "moderate",
+            Self::Severe => "severe",
+            Self::Critical => "critical",
+        }
+    }
+
     /// Whether requests are shed at this level.
     #[must_use]
     pub fn sheds(self, level: Level) -> bool {
@@ -180,6 +192,12 @@ impl Held {
     #[must_use]
     pub fn level(&self) -> Level {
         self.by_hand.map_or(self.automatic, |set| set.level)
+    }
+
+    /// The level that the upstreams' health amounts to, whatever was set by hand.
+    #[must_use]
+    pub const fn automatic(&self) -> Level {
+        self.automatic
     }
 
     /// Whether the level in force was set by hand.

@@ -16,7 +16,7 @@ use crate::policy::reason::Reason;
 use crate::policy::throttle::{Gate, ProbeEnd, ProbePermit};
 use crate::policy::verdict::Verdict;
 use crate::route::Plan;
-use crate::telemetry::events::{Paused, emit};
+use crate::telemetry::events::{Paused, emit_told};
 use crate::upstream::policies::{LimitsCell, Policies};
 use crate::upstream::{Leave, Seat};
 
@@ -314,12 +314,13 @@ impl Admission {
         };
         if let Some(longer) = longer {
             policies.metrics().throttled(longer);
-            emit(&Paused {
+            let paused = Paused {
                 upstream: self.plan.upstream_name(),
                 outcome: ended.outcome.as_str(),
                 told_ms: ended.told.map(|told| u64::try_from(told.as_millis()).unwrap_or(u64::MAX)),
                 seconds: longer.as_secs_f64(),
-            });
+            };
+            emit_told(&paused, policies.feed());
         }
         for probe in probes {
             let how = match ended.outcome {

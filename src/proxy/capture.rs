@@ -19,7 +19,7 @@ use crate::dialect::{Acceptance, Place, Spoken};
 use crate::policy::conclude::{Facts, Fate, Why, conclude};
 use crate::policy::key::Key;
 use crate::policy::reason::Reason;
-use crate::telemetry::events::{LetterCaptured, LetterRefused, emit};
+use crate::telemetry::events::{LetterCaptured, LetterRefused, emit, emit_told};
 
 /// Where writes are kept.
 #[derive(Debug, Clone)]
@@ -190,13 +190,15 @@ fn told(
     };
     let metrics = &exchange.plan.upstream_metrics().letters;
     metrics.captured(reason.map_or("", Reason::as_str));
-    emit(&LetterCaptured {
+    let kept = LetterCaptured {
         request_id: exchange.id.as_str(),
         upstream: exchange.plan.upstream_name(),
         letter: &letter.to_string(),
         reason: reason.map_or("", Reason::as_str),
         accepted: fate == Fate::Accepted,
-    });
+        parked: if let Fate::Parked(why) = fate { Some(because(why).as_str()) } else { None },
+    };
+    emit_told(&kept, exchange.plan.upstream().policies().feed());
     match fate {
         Fate::Accepted => Ownership::Fenders { letter, reason, durable },
         Fate::Replayed | Fate::Parked(_) => {

@@ -30,6 +30,7 @@ use crate::drain::{Drain, Phase};
 use crate::memory::Memory;
 use crate::policy::blame::ClientFault;
 use crate::route::{Plan, Table};
+use crate::telemetry::feed::Feed;
 use crate::telemetry::metrics::Source;
 use crate::upstream::Degradation;
 use crate::upstream::upload::{Bounds, Upload};
@@ -47,6 +48,8 @@ pub struct Proxy {
     pub drain: Drain,
     /// How sick the whole is.
     pub degradation: Arc<Degradation>,
+    /// Who is told of what happens.
+    pub feed: Arc<Feed>,
     /// Last good answers, for the routes that fall back to them.
     pub stale: Arc<Stale>,
     /// Where writes are kept, if some upstream's are.

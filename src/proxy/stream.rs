@@ -20,7 +20,7 @@ use crate::policy::outcome::Outcome;
 use crate::policy::throttle::Scope;
 use crate::policy::verdict::Verdict;
 use crate::route::Plan;
-use crate::telemetry::events::{Paused, emit};
+use crate::telemetry::events::{Paused, emit_told};
 use crate::telemetry::streams::StreamEnd;
 
 /// Of an event that is not whole yet so much is kept back; a larger one is passed on in parts.
@@ -225,12 +225,13 @@ impl Stream {
             let pause = || policies.pauses().spent(self.credential, throttle.max_pause, clock::now());
             if let Some(longer) = throttle.adapt.then(pause).flatten() {
                 policies.metrics().throttled(longer);
-                emit(&Paused {
+                let paused = Paused {
                     upstream: self.plan.upstream_name(),
                     outcome: Outcome::Quota.as_str(),
                     told_ms: None,
                     seconds: longer.as_secs_f64(),
-                });
+                };
+                emit_told(&paused, policies.feed());
             }
         }
         self.seen.error

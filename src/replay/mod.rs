@@ -28,7 +28,7 @@ use crate::policy::reason::Reason;
 use crate::policy::redelivery::{self, Next, Rules, Why};
 use crate::proxy::{Client, Proxy, Turn};
 use crate::route::Plan;
-use crate::telemetry::events::{LetterDelivered, LetterParked, emit};
+use crate::telemetry::events::{LetterDelivered, LetterExpired, LetterParked, emit_told};
 
 /// What is due is looked for so often, where nothing says so earlier.
 const LOOK: Duration = Duration::from_millis(200);
@@ -236,10 +236,12 @@ impl Replayer {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));
         }
+        let feed = &self.proxy.feed;
         match next {
-            Next::Done => emit(&LetterDelivered { letter: &id.to_string(), upstream }),
+            Next::Done => emit_told(&LetterDelivered { letter: &id.to_string(), upstream }, feed),
             Next::Park(why) => {
-                emit(&LetterParked { letter: &id.to_string(), upstream, because: because(why).as_str() });
+                let because = because(why).as_str();
+                emit_told(&LetterParked { letter: &id.to_string(), upstream, because }, feed);
             }
             Next::Again { .. } => {}
         }
@@ -259,13 +261,16 @@ impl Replayer {
     async fn retain(&self) {
         match self.store.retain(clock::unix_ms()).await {
             Ok(retained) => {
+                let feed = &self.proxy.feed;
                 for gone in retained.expired {
                     let (letter, upstream) = (gone.id.to_string(), gone.upstream);
-                    emit(&LetterParked {
-                        letter: &letter,
-                        upstream: &upstream,
-                        because: Because::Expired.as_str(),
-                    });
+                    let because = Because::Expired.as_str();
+                    emit_told(&LetterParked { letter: &letter, upstream: &upstream, because }, feed);
+                }
+                for gone in retained.removed.into_iter().filter(|gone| gone.was == deadletter::State::Parked)
+                {
+                    let (letter, upstream) = (gone.id.to_string(), gone.upstream);
+                    emit_told(&LetterExpired { letter: &letter, upstream: &upstream }, feed);
                 }
             }
             Err(error) => tracing::debug!(%error, "retention waits for the store"),

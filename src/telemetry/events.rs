@@ -2,9 +2,17 @@
 
 use std::net::SocketAddr;
 
-pub use super::letter_events::{LetterCaptured, LetterDelivered, LetterParked, LetterRefused, StoreOpened};
+use serde_json::json;
+
+use super::feed::{Feed, Told};
+pub use super::letter_events::{
+    LetterCaptured, LetterDelivered, LetterExpired, LetterParked, LetterRefused, LettersActedOn,
+    StoreChanged, StoreOpened,
+};
 use super::metrics::Metrics;
-use crate::policy::breaker::Transition;
+pub use super::policy_events::{
+    AttemptFailed, BreakerChanged, DegradationChanged, FellBack, HealthChanged, Paused, Refused,
+};
 
 /// Something that an operator may want to know.
 pub trait Event {
@@ -13,6 +21,11 @@ pub trait Event {
 
     /// Counts it. Most events have no metric of their own.
     fn count(&self, _metrics: &Metrics) {}
+
+    /// What the feed tells of it. Most events are not for it: it tells what calls for an operator, or relieves one.
+    fn tell(&self) -> Option<Told> {
+        None
+    }
 }
 
 /// Logs an event that no metric counts.
@@ -20,10 +33,18 @@ pub fn emit(event: &impl Event) {
     event.log();
 }
 
-/// Logs and counts an event.
-pub fn emit_counted(event: &impl Event, metrics: &Metrics) {
-    event.log();
+/// Logs and counts an event, and tells it to whoever reads the feed.
+pub fn emit_counted(event: &impl Event, metrics: &Metrics, feed: &Feed) {
     event.count(metrics);
+    emit_told(event, feed);
+}
+
+/// Logs an event, and tells it to whoever reads the feed.
+pub fn emit_told(event: &impl Event, feed: &Feed) {
+    event.log();
+    if let Some(told) = event.tell() {
+        feed.push(told);
+    }
 }
 
 /// A listener takes connections.
@@ -95,6 +116,12 @@ impl Event for Reloaded<'_> {
     fn count(&self, metrics: &Metrics) {
         metrics.reloaded(self.refused.is_none());
     }
+
+    /// Not the problems: they name what not every token may see.
+    fn tell(&self) -> Option<Told> {
+        let kind = if self.refused.is_none() { "config.reloaded" } else { "config.refused" };
+        Some(Told { kind, upstream: None, about: json!({ "cause": self.cause }) })
+    }
 }
 
 /// An upstream's name does not resolve. What was known stays; connecting waits for the name.
@@ -113,166 +140,6 @@ impl Event for NameUnresolved<'_> {
             error = self.error,
             "name does not resolve"
         );
-    }
-}
-
-/// An attempt failed, and what was decided then.
-#[derive(Debug)]
-pub struct AttemptFailed<'a> {
-    pub request_id: &'a str,
-    pub upstream: &'a str,
-    /// Which attempt of the request it was.
-    pub attempt: u32,
-    pub reason: &'static str,
-    pub status: Option<u16>,
-    pub verdict: &'static str,
-    pub error: &'a str,
-    /// The wait that the upstream told.
-    pub told_ms: Option<f64>,
-    /// When it is tried again…
-    pub retry_in_ms: Option<f64>,
-    /// …or why it is not.
-    pub not_retried: Option<&'static str>,
-}
-
-impl Event for AttemptFailed<'_> {
-    fn log(&self) {
-        tracing::warn!(
-            request_id = self.request_id,
-            upstream = self.upstream,
-            attempt = self.attempt,
-            reason = self.reason,
-            status = self.status,
-            verdict = self.verdict,
-            error = self.error,
-            told_ms = self.told_ms,
-            retry_in_ms = self.retry_in_ms,
-            not_retried = self.not_retried,
-            "attempt failed"
-        );
-    }
-}
-
-/// A policy refused an attempt: nothing was sent. Under an outage that is every request, so it is no more than a debug line.
-#[derive(Debug)]
-pub struct Refused<'a> {
-    pub request_id: &'a str,
-    pub upstream: &'a str,
-    pub reason: &'static str,
-    pub detail: &'a str,
-    pub retry_after_ms: f64,
-}
-
-impl Event for Refused<'_> {
-    fn log(&self) {
-        tracing::debug!(
-            request_id = self.request_id,
-            upstream = self.upstream,
-            reason = self.reason,
-            detail = self.detail,
-            retry_after_ms = self.retry_after_ms,
-            "refused"
-        );
-    }
-}
-
-/// A breaker changed its state.
-#[derive(Debug)]
-pub struct BreakerChanged<'a> {
-    pub upstream: &'a str,
-    /// "" for the upstream's own.
-    pub route: &'a str,
-    pub transition: &'a Transition,
-}
-
-impl Event for BreakerChanged<'_> {
-    fn log(&self) {
-        let Transition { from, to, why, tally, open_for } = self.transition;
-        tracing::warn!(
-            upstream = self.upstream,
-            route = self.route,
-            from = from.as_str(),
-            to = to.as_str(),
-            why = why.as_str(),
-            calls = tally.calls,
-            failures = tally.failures,
-            slow = tally.slow,
-            open_for_s = open_for.map(|time| time.as_secs_f64()),
-            "breaker changed"
-        );
-    }
-}
-
-/// The upstream told to wait: traffic of that scope is paused.
-#[derive(Debug)]
-pub struct Paused<'a> {
-    pub upstream: &'a str,
-    pub outcome: &'static str,
-    pub told_ms: Option<u64>,
-    /// For so much longer than it was.
-    pub seconds: f64,
-}
-
-impl Event for Paused<'_> {
-    fn log(&self) {
-        tracing::warn!(
-            upstream = self.upstream,
-            outcome = self.outcome,
-            told_ms = self.told_ms,
-            seconds = self.seconds,
-            "paused at the upstream's word"
-        );
-    }
-}
-
-/// A fallback answered.
-#[derive(Debug)]
-pub struct FellBack<'a> {
-    pub request_id: &'a str,
-    pub upstream: &'a str,
-    /// `upstream`, `response` or `stale`.
-    pub kind: &'static str,
-    pub to: &'a str,
-    pub reason: &'static str,
-}
-
-impl Event for FellBack<'_> {
-    fn log(&self) {
-        tracing::info!(
-            request_id = self.request_id,
-            upstream = self.upstream,
-            kind = self.kind,
-            to = self.to,
-            reason = self.reason,
-            "fell back"
-        );
-    }
-}
-
-/// The active check turned.
-#[derive(Debug)]
-pub struct HealthChanged<'a> {
-    pub upstream: &'a str,
-    pub up: bool,
-    pub error: Option<&'a str>,
-}
-
-impl Event for HealthChanged<'_> {
-    fn log(&self) {
-        tracing::warn!(upstream = self.upstream, up = self.up, error = self.error, "health check turned");
-    }
-}
-
-/// The degradation level changed.
-#[derive(Debug)]
-pub struct DegradationChanged {
-    pub from: &'static str,
-    pub to: &'static str,
-}
-
-impl Event for DegradationChanged {
-    fn log(&self) {
-        tracing::warn!(from = self.from, to = self.to, "degradation changed");
     }
 }
 
@@ -305,6 +172,11 @@ pub struct DrainStarted {
 impl Event for DrainStarted {
     fn log(&self) {
         tracing::info!(cause = self.cause, in_flight = self.in_flight, "draining: unready, still serving");
+    }
+
+    fn tell(&self) -> Option<Told> {
+        let about = json!({ "cause": self.cause, "in_flight": self.in_flight });
+        Some(Told { kind: "drain.started", upstream: None, about })
     }
 }
 

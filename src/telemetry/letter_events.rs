@@ -1,6 +1,9 @@
 //! What happens to kept writes.
 
+use serde_json::json;
+
 use super::events::Event;
+use super::feed::Told;
 
 /// The store of letters is open.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct LetterCaptured<'a> {
     pub reason: &'static str,
     /// The client was told so: it is Fender's now.
     pub accepted: bool,
+    /// Why it waits for an operator, if it does.
+    pub parked: Option<&'static str>,
 }
 
 impl Event for LetterCaptured<'_> {
@@ -53,8 +58,20 @@ impl Event for LetterCaptured<'_> {
             letter = self.letter,
             reason = self.reason,
             accepted = self.accepted,
+            parked = self.parked,
             "letter captured"
         );
+    }
+
+    fn tell(&self) -> Option<Told> {
+        let about = json!({
+            "letter": self.letter,
+            "request_id": self.request_id,
+            "reason": self.reason,
+            "because": self.parked,
+        });
+        let kind = if self.parked.is_some() { "letter.parked" } else { "letter.captured" };
+        Some(Told { kind, upstream: Some(self.upstream.to_owned()), about })
     }
 }
 
@@ -88,6 +105,11 @@ impl Event for LetterDelivered<'_> {
     fn log(&self) {
         tracing::info!(letter = self.letter, upstream = self.upstream, "letter delivered");
     }
+
+    fn tell(&self) -> Option<Told> {
+        let about = json!({ "letter": self.letter });
+        Some(Told { kind: "letter.delivered", upstream: Some(self.upstream.to_owned()), about })
+    }
 }
 
 /// A letter waits for an operator.
@@ -106,5 +128,77 @@ impl Event for LetterParked<'_> {
             because = self.because,
             "letter parked"
         );
+    }
+
+    fn tell(&self) -> Option<Told> {
+        let about = json!({ "letter": self.letter, "because": self.because });
+        Some(Told { kind: "letter.parked", upstream: Some(self.upstream.to_owned()), about })
+    }
+}
+
+/// A parked letter is gone: its retention has ended.
+#[derive(Debug)]
+pub struct LetterExpired<'a> {
+    pub letter: &'a str,
+    pub upstream: &'a str,
+}
+
+impl Event for LetterExpired<'_> {
+    fn log(&self) {
+        tracing::warn!(
+            letter = self.letter,
+            upstream = self.upstream,
+            "letter expired: dead_letter.retain_parked is over"
+        );
+    }
+
+    fn tell(&self) -> Option<Told> {
+        let about = json!({ "letter": self.letter });
+        Some(Told { kind: "letter.expired", upstream: Some(self.upstream.to_owned()), about })
+    }
+}
+
+/// An operator sent a letter again, or gave it up. The log has its audit line for that.
+#[derive(Debug)]
+pub struct LettersActedOn<'a> {
+    /// `letter.replayed` or `letter.discarded`.
+    pub kind: &'static str,
+    pub letter: &'a str,
+    pub upstream: &'a str,
+    pub who: &'a str,
+}
+
+impl Event for LettersActedOn<'_> {
+    fn log(&self) {}
+
+    fn tell(&self) -> Option<Told> {
+        let about = json!({ "letter": self.letter, "who": self.who });
+        Some(Told { kind: self.kind, upstream: Some(self.upstream.to_owned()), about })
+    }
+}
+
+/// The store takes letters again, or takes none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreChanged {
+    pub healthy: bool,
+    pub full: bool,
+}
+
+impl Event for StoreChanged {
+    fn log(&self) {
+        if self.healthy && !self.full {
+            tracing::warn!("the store takes letters again");
+        } else {
+            tracing::error!(healthy = self.healthy, full = self.full, "the store takes no letters");
+        }
+    }
+
+    fn tell(&self) -> Option<Told> {
+        let kind = match (self.healthy, self.full) {
+            (false, _) => "store.unhealthy",
+            (true, true) => "store.full",
+            (true, false) => "store.healthy",
+        };
+        Some(Told { kind, upstream: None, about: json!({}) })
     }
 }

@@ -3,9 +3,10 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry};
 
 use super::sink::Sink;
 
@@ -20,6 +21,7 @@ pub enum Format {
 #[derive(Debug)]
 pub struct Logging {
     sink: Sink,
+    filter: Handle<EnvFilter, Registry>,
 }
 
 impl Logging {
@@ -32,6 +34,7 @@ impl Logging {
         let filter =
             EnvFilter::builder().parse(level).map_err(|error| format!("--log-level {level:?}: {error}"))?;
         let sink = Sink::new("fender-log", std::io::stderr());
+        let (filter, handle) = Layer::new(filter);
         let registry = tracing_subscriber::registry().with(filter);
         let layer = tracing_subscriber::fmt::layer().with_writer(sink.clone()).with_target(false);
         let started = match format {
@@ -41,7 +44,22 @@ impl Logging {
             Format::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
         };
         started.map_err(|error: TryInitError| error.to_string())?;
-        Ok(Self { sink })
+        Ok(Self { sink, filter: handle })
+    }
+
+    /// The filter in force.
+    #[must_use]
+    pub fn level(&self) -> String {
+        self.filter.with_current(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Another level or filter, from now on.
+    ///
+    /// # Errors
+    /// A filter that cannot be read.
+    pub fn set_level(&self, level: &str) -> Result<(), String> {
+        let filter = EnvFilter::builder().parse(level).map_err(|error| error.to_string())?;
+        self.filter.reload(filter).map_err(|error| error.to_string())
     }
 
     /// Lines lost to a reader that did not keep up.

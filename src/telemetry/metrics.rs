@@ -292,6 +292,11 @@ impl UpstreamMetrics {
         }
     }
 
+    /// Attempts ended so far, by outcome.
+    pub fn attempts(&self) -> impl Iterator<Item = (Outcome, u64)> + '_ {
+        Outcome::ALL.into_iter().zip(&self.attempts).map(|(outcome, count)| (outcome, count.value()))
+    }
+
     /// A connection was opened, or could not be.
     pub fn connected(&self, result: Result<(), Reason>) {
         let label = match result {

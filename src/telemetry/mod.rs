@@ -5,12 +5,14 @@
 
 pub mod access;
 pub mod events;
+pub mod feed;
 mod letter_events;
 pub mod letters;
 pub mod logging;
 mod maker;
 pub mod metrics;
 mod policies;
+mod policy_events;
 pub mod prune;
 mod sharded;
 mod sink;

@@ -51,6 +51,11 @@ impl Count {
             part.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    /// How many so far.
+    pub(super) fn value(&self) -> u64 {
+        self.0.iter().map(|Line(part)| part.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl Figure for Count {
@@ -63,8 +68,7 @@ impl Figure for Count {
     #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
     fn write(&self, metric: &mut Metric) {
         let mut counter = proto::Counter::default();
-        let sum: u64 = self.0.iter().map(|Line(part)| part.load(Ordering::Relaxed)).sum();
-        counter.set_value(sum as f64);
+        counter.set_value(self.value() as f64);
         metric.set_counter(counter);
     }
 }
@@ -84,6 +88,12 @@ impl Level {
         self.add(-1);
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn value(&self) -> i64 {
+        self.0.iter().map(|Line(part)| part.load(Ordering::Relaxed)).sum()
+    }
+
     fn add(&self, by: i64) {
         if let Some(Line(part)) = self.0.get(shard()) {
             part.fetch_add(by, Ordering::Relaxed);
@@ -101,8 +111,7 @@ impl Figure for Level {
     #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
     fn write(&self, metric: &mut Metric) {
         let mut gauge = proto::Gauge::default();
-        let sum: i64 = self.0.iter().map(|Line(part)| part.load(Ordering::Relaxed)).sum();
-        gauge.set_value(sum as f64);
+        gauge.set_value(self.value() as f64);
         metric.set_gauge(gauge);
     }
 }

@@ -1,15 +1,15 @@
 //! A breaker in service: the pure one behind a lock, its changes told to the log, the metrics and whoever watches.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 use crate::clock;
 use crate::policy::breaker::{Ended, Figures, Permit, Refused, Settings, State, Transition};
 use crate::policy::breakers::Breakers;
-use crate::telemetry::events::{BreakerChanged, emit};
+use crate::telemetry::events::{BreakerChanged, emit_told};
+use crate::telemetry::feed::Feed;
 use crate::telemetry::metrics::BreakerMetrics;
 
 /// The breaker of an upstream, or of a route that has its own: one for each value of its key.
@@ -26,17 +26,17 @@ pub struct BreakerCell {
     recoveries: AtomicU64,
     /// Until when the time spent open is counted.
     counted: Mutex<Option<Instant>>,
-    changed: Arc<Notify>,
+    feed: Arc<Feed>,
 }
 
 impl BreakerCell {
-    /// Closed. `changed` is told of each change.
+    /// Closed. `feed` is told of each change.
     #[must_use]
     pub fn new(
         (upstream, route): (&str, &str),
         settings: &Settings,
         metrics: BreakerMetrics,
-        changed: Arc<Notify>,
+        feed: Arc<Feed>,
     ) -> Arc<Self> {
         metrics.state(State::Closed);
         Arc::new(Self {
@@ -47,7 +47,7 @@ impl BreakerCell {
             metrics,
             recoveries: AtomicU64::new(0),
             counted: Mutex::new(None),
-            changed,
+            feed,
         })
     }
 
@@ -134,6 +134,24 @@ impl BreakerCell {
         self.breakers().worst()
     }
 
+    /// Of one with a key: how many keys have a breaker of their own now, by its state.
+    #[must_use]
+    pub fn keys(&self, now: Instant) -> BTreeMap<&'static str, usize> {
+        let breakers = self.breakers();
+        let mut states = BTreeMap::new();
+        for (_, figures) in breakers.each_figures(now) {
+            *states.entry(figures.state.as_str()).or_insert(0) += 1;
+        }
+        states
+    }
+
+    /// Whether it judges at all, and whether it refuses nothing all the same.
+    #[must_use]
+    pub fn modes(&self) -> (bool, bool) {
+        let breakers = self.breakers();
+        (breakers.settings().enabled, breakers.settings().observe)
+    }
+
     /// The figures of the worst.
     #[must_use]
     pub fn figures(&self, now: Instant) -> Figures {
@@ -165,8 +183,9 @@ impl BreakerCell {
         self.metrics.turned(transition.from, transition.to);
         self.metrics.state(worst);
         self.count_open(now);
-        emit(&BreakerChanged { upstream: &self.upstream, route: &self.route, transition: &transition });
-        self.changed.notify_one();
+        let changed =
+            BreakerChanged { upstream: &self.upstream, route: &self.route, transition: &transition };
+        emit_told(&changed, &self.feed);
     }
 
     fn count_open(&self, now: Instant) {

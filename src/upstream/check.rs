@@ -11,7 +11,7 @@ use super::send::Outgoing;
 use super::upload::UploadBody;
 use crate::clock;
 use crate::config::Health;
-use crate::telemetry::events::{HealthChanged, emit};
+use crate::telemetry::events::{HealthChanged, emit_told};
 
 /// Of a check's answer so much is read, so that its connection can be used again.
 const ANSWER_MAX: u64 = 64 * 1024;
@@ -121,11 +121,9 @@ impl Upstream {
         self.policies().checked(found.is_ok(), health, clock::now());
         let down = self.policies().check().down();
         if before != down {
-            emit(&HealthChanged {
-                upstream: self.name(),
-                up: !down,
-                error: found.as_ref().err().map(String::as_str),
-            });
+            let error = found.as_ref().err().map(String::as_str);
+            let changed = HealthChanged { upstream: self.name(), up: !down, error };
+            emit_told(&changed, self.policies().feed());
         }
     }
 

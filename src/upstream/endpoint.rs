@@ -84,12 +84,14 @@ impl Endpoint {
     }
 
     /// Its addresses as last found.
-    pub(super) fn known(&self) -> Arc<[SocketAddr]> {
+    #[must_use]
+    pub fn known(&self) -> Arc<[SocketAddr]> {
         Arc::clone(&self.addresses.borrow())
     }
 
     /// Nothing has been found yet.
-    pub(super) fn is_unresolved(&self) -> bool {
+    #[must_use]
+    pub fn is_unresolved(&self) -> bool {
         self.addresses.borrow().is_empty()
     }
 
@@ -111,6 +113,12 @@ impl Endpoint {
             lead.known_at.store(moves, Ordering::Relaxed);
         }
         still
+    }
+
+    /// Requests that are on their way at it.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// The addresses, each call beginning with another one.
@@ -136,7 +144,9 @@ impl Endpoint {
         rest.until = Some(now + pause);
     }
 
-    fn rests(&self, now: Instant) -> bool {
+    /// Whether it is left alone for now: no connection could be opened, and another endpoint stands in.
+    #[must_use]
+    pub fn rests(&self, now: Instant) -> bool {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner).until.is_some_and(|until| now < until)
     }
 }

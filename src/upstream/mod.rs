@@ -10,7 +10,7 @@ mod cell;
 pub mod check;
 mod connect;
 mod degradation;
-mod endpoint;
+pub mod endpoint;
 mod fault;
 mod meter;
 pub mod pause;

@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 use super::breaker::BreakerCell;
 use super::bulkhead::Bulkhead;
 use super::check::Check;
@@ -16,6 +14,7 @@ use crate::policy::breaker::State;
 use crate::policy::budget::Budget;
 use crate::policy::limit::{Limits, RateLimit, Refused, Slot};
 use crate::policy::throttle::{Gate, Pauses, ProbeEnd, ProbePermit};
+use crate::telemetry::feed::Feed;
 use crate::telemetry::metrics::{Metrics, PolicyMetrics};
 
 /// One upstream's shared state.
@@ -31,7 +30,7 @@ pub struct Policies {
     /// Those of routes that have their own.
     routes: Mutex<Vec<Own>>,
     metrics: PolicyMetrics,
-    changed: Arc<Notify>,
+    feed: Arc<Feed>,
     /// How often the active check has found it well again.
     recoveries: AtomicU64,
 }
@@ -45,14 +44,9 @@ struct Own {
 }
 
 impl Policies {
-    /// Fresh ones. `changed` is told when a breaker or a check turns.
+    /// Fresh ones. `feed` is told when a breaker or a check turns.
     #[must_use]
-    pub fn new(
-        name: &str,
-        settings: &config::Upstream,
-        metrics: &Metrics,
-        changed: &Arc<Notify>,
-    ) -> Arc<Self> {
+    pub fn new(name: &str, settings: &config::Upstream, metrics: &Metrics, feed: &Arc<Feed>) -> Arc<Self> {
         let own = metrics.upstream(name).policies;
         if settings.health.path.is_some() {
             own.checked_actively();
@@ -66,13 +60,13 @@ impl Policies {
                 (name, ""),
                 &settings.breaker,
                 metrics.breaker(name, ""),
-                Arc::clone(changed),
+                Arc::clone(feed),
             ),
             limits: LimitsCell::new(&settings.rate_limit),
             check: Check::default(),
             routes: Mutex::default(),
             metrics: own,
-            changed: Arc::clone(changed),
+            feed: Arc::clone(feed),
             recoveries: AtomicU64::new(0),
         })
     }
@@ -98,7 +92,7 @@ impl Policies {
         let own = own(&mut routes, route);
         let cell = own.breaker.get_or_insert_with(|| {
             let figures = metrics.breaker(&self.upstream, route);
-            BreakerCell::new((&self.upstream, route), &settings.breaker, figures, Arc::clone(&self.changed))
+            BreakerCell::new((&self.upstream, route), &settings.breaker, figures, Arc::clone(&self.feed))
         });
         Arc::clone(cell)
     }
@@ -213,9 +207,14 @@ impl Policies {
                 self.breakers().iter().for_each(|breaker| breaker.health_up(now));
             }
             Some(false) => self.breakers().iter().for_each(|breaker| breaker.health_down(now)),
-            None => return,
+            None => {}
         }
-        self.changed.notify_one();
+    }
+
+    /// Who is told of what happens.
+    #[must_use]
+    pub const fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 }
 
@@ -307,6 +306,12 @@ impl PauseCell {
     /// The probe that was let through has ended.
     pub fn ended(&self, scope: u64, permit: ProbePermit, how: ProbeEnd, now: Instant) {
         locked(&self.pauses).ended(scope, permit, how, now);
+    }
+
+    /// How many scopes are paused, and how long the longest of them still is.
+    #[must_use]
+    pub fn standing(&self, now: Instant) -> (usize, Duration) {
+        locked(&self.pauses).longest(now)
     }
 
     /// The upstream's name, for the log.

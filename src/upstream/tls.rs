@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -96,6 +97,21 @@ impl Client {
             Speak::Negotiate => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         };
         Ok((stream, http2))
+    }
+}
+
+impl Client {
+    /// Shakes hands with a peer that speaks HTTP/1.1 and is no upstream.
+    ///
+    /// # Errors
+    /// A text that says why there is no TLS.
+    pub(crate) async fn connect_http1(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, String> {
+        let connected = self.connect(host, stream, Speak::Http1).await;
+        connected.map(|(stream, _)| stream).map_err(|fault| fault.to_string())
     }
 }
 

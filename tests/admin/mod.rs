@@ -1,5 +1,6 @@
 //! The admin side's connections in memory, under virtual time.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,7 +17,7 @@ fn served(body: usize, room: usize) -> (tokio::task::JoinHandle<u64>, DuplexStre
     let router = Router::new().route("/", get(move || async move { "x".repeat(body) }));
     let serving = tokio::spawn(async move {
         let start = Instant::now();
-        serve(router, near).await;
+        serve(router, near, Ipv4Addr::LOCALHOST.into()).await;
         start.elapsed().as_secs()
     });
     (serving, far)

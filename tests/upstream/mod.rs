@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fender::memory::Memory;
 use fender::policy::breaker::{Settings, State};
+use fender::telemetry::feed::Feed;
 use fender::telemetry::metrics::Metrics;
 use fender::upstream::breaker::BreakerCell;
-use tokio::sync::Notify;
 
 fn settings(toml: &str) -> Settings {
     let text = format!("[upstream.a]\nurl = 'http://a'\nroute = '/'\nbreaker = {{ {toml} }}");
@@ -15,7 +16,7 @@ fn settings(toml: &str) -> Settings {
 }
 
 fn cell(metrics: &Metrics, toml: &str) -> Arc<BreakerCell> {
-    BreakerCell::new(("a", ""), &settings(toml), metrics.breaker("a", ""), Arc::new(Notify::new()))
+    BreakerCell::new(("a", ""), &settings(toml), metrics.breaker("a", ""), Feed::new(&Memory::new(0)))
 }
 
 #[test]

@@ -13,8 +13,9 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use self::filter::Filter;
-use self::link::{Answer, Link};
+use self::link::Link;
 use super::check::{say, say_error};
+use super::remote::{Answer, Remote, Where};
 use super::{BAD_CONFIG, RUNTIME_FAILURE};
 
 /// Works on the dead-letter log: through the admin API, or straight on the file of a Fender that is stopped.
@@ -22,12 +23,8 @@ use super::{BAD_CONFIG, RUNTIME_FAILURE};
 pub(super) struct Args {
     #[command(subcommand)]
     what: What,
-    /// The admin API of a running Fender
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8701")]
-    admin: String,
-    /// A file that holds the secret of a token of [[admin.token]]
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    to: Where,
     /// The store's file itself, when Fender is stopped
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "token_file")]
     store: Option<PathBuf>,
@@ -115,7 +112,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     };
     let link = match &args.store {
         Some(file) => Link::file(file.clone(), matches!(args.what, What::Import { .. })),
-        None => Link::remote(&args.admin, args.token_file.as_deref()),
+        None => Remote::new(&args.to).map(Link::Remote),
     };
     let link = match link {
         Ok(link) => link,
@@ -348,9 +345,9 @@ fn fine(answer: Answer) -> Result<Bytes, String> {
         return Ok(answer.body);
     }
     let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let title = member(&problem, "title").as_str().unwrap_or("no more is known");
+    let detail = member(&problem, "detail").as_str().unwrap_or("no more is known");
     let hint = if answer.status == StatusCode::UNAUTHORIZED { " (--token-file FILE)" } else { "" };
-    Err(format!("{}: {title}{hint}", answer.status.as_u16()))
+    Err(format!("{}: {detail}{hint}", answer.status.as_u16()))
 }
 
 fn json_of(answer: Answer) -> Result<Value, String> {

@@ -1,0 +1,130 @@
+//! `/api/v1/overview` and `/api/v1/upstreams`: how things stand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::auth::Caller;
+use super::call::{Call, Rule};
+use super::problem::No;
+use super::state::Admin;
+use super::view::{Breaker, Glance, Overview};
+use crate::clock;
+use crate::upstream::endpoint::Endpoint;
+
+pub(super) fn calls() -> Vec<Call> {
+    vec![
+        Call::get("/api/v1/overview", Rule::Viewer, "All at a glance", overview).gives::<Overview>(),
+        Call::get("/api/v1/upstreams", Rule::Viewer, "The upstreams that the token sees", list)
+            .gives::<All>(),
+        Call::get(
+            "/api/v1/upstreams/{name}",
+            Rule::Viewer,
+            "One upstream: policies in force, live figures, endpoints",
+            one,
+        )
+        .gives::<Whole>()
+        .fails(&[404]),
+        Call::get("/health/detailed", Rule::OpenHere, "All at a glance, without any secret", open)
+            .gives::<Overview>(),
+    ]
+}
+
+/// Upstreams.
+#[derive(Debug, Serialize, JsonSchema)]
+struct All {
+    upstreams: Vec<Glance>,
+}
+
+/// All of one upstream.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Whole {
+    #[serde(flatten)]
+    glance: Glance,
+    endpoints: Vec<Place>,
+    connections: Connections,
+    /// Attempts ended since the start, by outcome.
+    attempts: BTreeMap<&'static str, u64>,
+    breakers: Vec<Breaker>,
+    /// What the config says of it, defaults and presets included, as its keys are written there.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    policies: Box<RawValue>,
+    /// Its routes, with what they say otherwise.
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
+    routes: Box<RawValue>,
+}
+
+/// An endpoint.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Place {
+    /// Its base path is hidden: it may bear a secret.
+    url: String,
+    /// As last resolved; none: its name has not been found yet.
+    addresses: Vec<String>,
+    in_flight: usize,
+    /// No connection could be opened lately: others take its place.
+    resting: bool,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Connections {
+    active: usize,
+    idle: usize,
+}
+
+async fn overview(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Json<Overview> {
+    Json(Overview::of(&admin, Some(&caller)))
+}
+
+async fn open(State(admin): State<Arc<Admin>>) -> Json<Overview> {
+    Json(Overview::of(&admin, None))
+}
+
+async fn list(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Json<All> {
+    let now = clock::now();
+    let table = admin.table.load();
+    let seen = table.upstreams().iter().filter(|upstream| caller.reaches(upstream.name()));
+    Json(All { upstreams: seen.map(|upstream| Glance::of(&admin, upstream, now)).collect() })
+}
+
+async fn one(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<Json<Whole>, No> {
+    let upstream = admin.upstream(&caller, &name)?;
+    let now = clock::now();
+    let connections = upstream.snapshot();
+    let in_force = admin.config.load();
+    let (policies, routes) =
+        in_force.shown.upstream(&name).ok_or_else(|| No::missing("there is no such upstream"))?;
+    Ok(Json(Whole {
+        glance: Glance::of(&admin, &upstream, now),
+        endpoints: upstream.endpoints().iter().map(|endpoint| Place::of(endpoint, now)).collect(),
+        connections: Connections {
+            active: connections.open.saturating_sub(connections.idle),
+            idle: connections.idle,
+        },
+        attempts: upstream.metrics().attempts().map(|(outcome, count)| (outcome.as_str(), count)).collect(),
+        breakers: Breaker::all(&upstream, now),
+        policies,
+        routes,
+    }))
+}
+
+impl Place {
+    fn of(endpoint: &Endpoint, now: Instant) -> Self {
+        Self {
+            url: endpoint.url.to_string(),
+            addresses: endpoint.known().iter().map(ToString::to_string).collect(),
+            in_flight: endpoint.in_flight(),
+            resting: endpoint.rests(now),
+        }
+    }
+}

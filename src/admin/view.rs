@@ -1,0 +1,255 @@
+//! What the admin side tells of the process and its upstreams, as JSON: the one place where these forms are made.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::auth::Caller;
+use super::letter_view::{self, LetterFigures};
+use super::state::Admin;
+use crate::clock;
+use crate::deadletter::{State as Standing, Store};
+use crate::drain::Phase;
+use crate::policy::breaker::State;
+use crate::policy::degradation::Level;
+use crate::upstream::Upstream;
+use crate::upstream::breaker::BreakerCell;
+
+/// A breaker.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Breaker {
+    /// Whose.
+    upstream: String,
+    /// "" for the upstream's own.
+    route: String,
+    /// The worst of its keys', if it has keys.
+    #[schemars(extend("enum" = STATES))]
+    state: &'static str,
+    /// False: it is switched off.
+    enabled: bool,
+    /// It decides and reports, and refuses nothing.
+    observe: bool,
+    /// Calls in its window…
+    calls: u32,
+    /// …those of them that failed…
+    failures: u32,
+    /// …and those that were slow.
+    slow: u32,
+    /// 0 to 1; 0 without a call.
+    failure_rate: f64,
+    /// Failures in a row, until now.
+    consecutive_failures: u32,
+    /// How many times it has opened again without having been well for a while.
+    reopenings: u32,
+    /// Until it lets a probe through.
+    retry_in_ms: Option<u64>,
+    /// Of one with keys: how many keys have a breaker now, by its state.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    keys: BTreeMap<&'static str, usize>,
+}
+
+/// A breaker's states, as they are told.
+const STATES: [&str; 5] = ["closed", "open", "half_open", "forced_open", "forced_closed"];
+
+impl Breaker {
+    pub(super) fn of(upstream: &Upstream, cell: &BreakerCell, now: Instant) -> Self {
+        let figures = cell.figures(now);
+        let (enabled, observe) = cell.modes();
+        Self {
+            upstream: upstream.name().to_owned(),
+            route: cell.route().to_owned(),
+            state: figures.state.as_str(),
+            enabled,
+            observe,
+            calls: figures.tally.calls,
+            failures: figures.tally.failures,
+            slow: figures.tally.slow,
+            failure_rate: figures.failure_rate,
+            consecutive_failures: figures.consecutive,
+            reopenings: figures.reopenings,
+            retry_in_ms: figures.retry_at.map(|at| millis(at.saturating_duration_since(now))),
+            keys: cell.keys(now),
+        }
+    }
+
+    /// All of an upstream's: its own, then those of its routes that have one.
+    pub(super) fn all(upstream: &Upstream, now: Instant) -> Vec<Self> {
+        let cells = upstream.policies().breakers();
+        cells.iter().map(|cell| Self::of(upstream, cell, now)).collect()
+    }
+}
+
+/// An upstream at a glance.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Glance {
+    pub(super) name: String,
+    /// Unhealthy while a breaker of its is open or its check is down.
+    #[schemars(extend("enum" = ["healthy", "unhealthy"]))]
+    pub(super) status: &'static str,
+    #[schemars(extend("enum" = ["low", "normal", "high"]))]
+    criticality: &'static str,
+    dialect: String,
+    /// The worst of its breakers.
+    #[schemars(extend("enum" = STATES))]
+    breaker: &'static str,
+    /// What its active check says; null without one.
+    #[schemars(extend("enum" = ["up", "down", null]))]
+    check: Option<&'static str>,
+    in_flight: i64,
+    /// Requests that wait for a seat.
+    queued: usize,
+    /// Requests that the bulkhead lets in at once.
+    concurrency_limit: u32,
+    /// Retries that the budget would grant now.
+    retry_budget_available: f64,
+    /// Scopes that are paused at the upstream's word…
+    paused_scopes: usize,
+    /// …and how long the longest of these pauses still is.
+    paused_for_ms: u64,
+    /// Whether its requests are shed at the degradation level in force.
+    shed: bool,
+    /// Letters that wait, or are being sent.
+    pending_letters: u64,
+    /// Letters that wait for an operator.
+    parked_letters: u64,
+}
+
+impl Glance {
+    pub(super) fn of(admin: &Admin, upstream: &Upstream, now: Instant) -> Self {
+        let (policies, settings) = (upstream.policies(), upstream.settings());
+        let worst = policies.breakers().into_iter().map(|cell| cell.worst());
+        let worst = worst.max_by_key(|state| state.badness()).unwrap_or(State::Closed);
+        let (paused_scopes, paused_for) = policies.pauses().standing(now);
+        let figures = admin.letters.as_ref().map(Store::figures);
+        let letters = |state| figures.as_ref().map_or(0, |figures| figures.count(upstream.name(), state));
+        Self {
+            name: upstream.name().to_owned(),
+            status: if policies.sick() { "unhealthy" } else { "healthy" },
+            criticality: settings.criticality.as_str(),
+            dialect: upstream.dialect().name().to_owned(),
+            breaker: worst.as_str(),
+            check: settings.health.path.as_ref().map(|_| if policies.check().down() { "down" } else { "up" }),
+            in_flight: upstream.metrics().in_flight.value(),
+            queued: policies.bulkhead().queued(),
+            concurrency_limit: policies.bulkhead().limit(),
+            retry_budget_available: policies.budget_available(now),
+            paused_scopes,
+            paused_for_ms: millis(paused_for),
+            shed: settings.shed_at.sheds(admin.degradation.level()),
+            pending_letters: letters(Standing::Pending) + letters(Standing::Sending),
+            parked_letters: letters(Standing::Parked),
+        }
+    }
+}
+
+/// All at a glance.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Overview {
+    #[schemars(extend("enum" = ["healthy", "degraded", "unhealthy"]))]
+    status: &'static str,
+    #[schemars(extend("enum" = LEVELS))]
+    level: &'static str,
+    at: String,
+    version: &'static str,
+    started_at: String,
+    uptime_seconds: f64,
+    #[schemars(extend("enum" = ["starting", "serving", "draining"]))]
+    phase: &'static str,
+    workers: Workers,
+    /// Client connections.
+    connections: usize,
+    /// Requests in flight.
+    in_flight: u64,
+    buffer: Buffer,
+    config: Config,
+    /// Lines lost to a reader of the log that did not keep up.
+    log_lines_dropped: u64,
+    /// Null where no upstream's writes are kept.
+    dead_letters: Option<LetterFigures>,
+    /// Those that the token sees.
+    upstreams: Vec<Glance>,
+}
+
+/// The degradation levels, as they are told.
+pub(super) const LEVELS: [&str; 5] = ["normal", "minor", "moderate", "severe", "critical"];
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Workers {
+    count: usize,
+    /// Those that have not answered for a while: a defect.
+    stuck: usize,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Buffer {
+    /// Bytes retained in memory…
+    used_bytes: u64,
+    /// …of `server.buffer_memory`.
+    limit_bytes: u64,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Config {
+    /// When the one in force was read.
+    loaded_at: String,
+    /// Why the newest one was not taken; null if it was.
+    refused: Option<&'static str>,
+}
+
+impl Overview {
+    /// As `caller` may see it; all of it where there is none.
+    pub(super) fn of(admin: &Admin, caller: Option<&Caller>) -> Self {
+        let now = clock::now();
+        let table = admin.table.load();
+        let seen = table
+            .upstreams()
+            .iter()
+            .filter(|upstream| caller.is_none_or(|caller| caller.reaches(upstream.name())));
+        let level = admin.degradation.level();
+        let in_force = admin.config.load();
+        Self {
+            status: status(admin, level),
+            level: level.as_str(),
+            at: clock::rfc3339(clock::unix_ms()),
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: clock::rfc3339(admin.own.started_unix_ms),
+            uptime_seconds: admin.since_start().as_secs_f64(),
+            phase: match admin.drain.phase() {
+                _ if !admin.started_up() => "starting",
+                Phase::Serving => "serving",
+                Phase::Draining | Phase::Storing | Phase::Cut => "draining",
+            },
+            workers: Workers { count: admin.pulses.len(), stuck: admin.stuck() },
+            connections: admin.connections.load(Ordering::Relaxed),
+            in_flight: admin.drain.in_flight(),
+            buffer: Buffer { used_bytes: admin.memory.used(), limit_bytes: admin.memory.limit() },
+            config: Config {
+                loaded_at: clock::rfc3339(in_force.loaded_unix_ms),
+                refused: admin
+                    .config_refused
+                    .load(Ordering::Relaxed)
+                    .then_some("see the log, or POST /api/v1/config/reload"),
+            },
+            log_lines_dropped: admin.log_lines_dropped(),
+            dead_letters: admin.letters.as_ref().map(|store| letter_view::figures(&store.figures(), caller)),
+            upstreams: seen.map(|upstream| Glance::of(admin, upstream, now)).collect(),
+        }
+    }
+}
+
+/// How the whole is.
+pub(super) fn status(admin: &Admin, level: Level) -> &'static str {
+    match level {
+        _ if !admin.alive() => "unhealthy",
+        Level::Normal => "healthy",
+        Level::Critical => "unhealthy",
+        Level::Minor | Level::Moderate | Level::Severe => "degraded",
+    }
+}
+
+pub(super) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
