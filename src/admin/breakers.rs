@@ -26,12 +26,15 @@ pub(super) fn calls() -> Vec<Call> {
         };
         Call::post(path, Rule::Operator, about, handler)
             .asks::<Which>()
-            .gives::<OfUpstream>()
+            .gives::<UpstreamBreakers>()
             .fails(&[404, 409])
     };
     vec![
-        Call::get("/api/v1/breakers", Rule::Viewer, "All breakers that the token sees", list).gives::<All>(),
-        Call::get(ONE, Rule::Viewer, "The breakers of one upstream", one).gives::<OfUpstream>().fails(&[404]),
+        Call::get("/api/v1/breakers", Rule::Viewer, "All breakers that the token sees", list)
+            .gives::<Breakers>(),
+        Call::get(ONE, Rule::Viewer, "The breakers of one upstream", one)
+            .gives::<UpstreamBreakers>()
+            .fails(&[404]),
         word(
             "/api/v1/breakers/{name}/reset",
             "Closes them, with nothing counted; a forced one decides by itself again",
@@ -60,13 +63,13 @@ type Who = Extension<Caller>;
 
 /// Breakers.
 #[derive(Debug, Serialize, JsonSchema)]
-struct All {
-    breakers: Vec<Breaker>,
+pub(super) struct Breakers {
+    pub(super) breakers: Vec<Breaker>,
 }
 
 /// An upstream's breakers.
 #[derive(Debug, Serialize, JsonSchema)]
-struct OfUpstream {
+struct UpstreamBreakers {
     /// Its own.
     #[serde(flatten)]
     own: Breaker,
@@ -89,18 +92,18 @@ struct Word {
     say: fn(&BreakerCell, Instant),
 }
 
-async fn list(State(admin): Here, Extension(caller): Who) -> Json<All> {
+async fn list(State(admin): Here, Extension(caller): Who) -> Json<Breakers> {
     let now = clock::now();
     let table = admin.table.load();
     let seen = table.upstreams().iter().filter(|upstream| caller.reaches(upstream.name()));
-    Json(All { breakers: seen.flat_map(|upstream| Breaker::all(upstream, now)).collect() })
+    Json(Breakers { breakers: seen.flat_map(|upstream| Breaker::all(upstream, now)).collect() })
 }
 
 async fn one(
     State(admin): Here,
     Extension(caller): Who,
     Path(name): Path<String>,
-) -> Result<Json<OfUpstream>, No> {
+) -> Result<Json<UpstreamBreakers>, No> {
     Ok(Json(of(&*admin.upstream(&caller, &name)?)))
 }
 
@@ -110,7 +113,7 @@ fn act(
     Path(name): Path<String>,
     Query(Which { route }): Query<Which>,
     word: Word,
-) -> Result<Json<OfUpstream>, No> {
+) -> Result<Json<UpstreamBreakers>, No> {
     let upstream = admin.upstream(&caller, &name)?;
     let cells = upstream.policies().breakers();
     let meant = cells.iter().filter(|cell| route.as_ref().is_none_or(|route| cell.route() == route));
@@ -138,10 +141,10 @@ fn say(word: Word, cells: &[&Arc<BreakerCell>]) -> Result<(), No> {
     Ok(())
 }
 
-fn of(upstream: &Upstream) -> OfUpstream {
+fn of(upstream: &Upstream) -> UpstreamBreakers {
     let now = clock::now();
     let own = Breaker::of(upstream, upstream.policies().breaker(), now);
     let cells = upstream.policies().breakers();
     let routes = cells.iter().filter(|cell| !cell.route().is_empty());
-    OfUpstream { own, routes: routes.map(|cell| Breaker::of(upstream, cell, now)).collect() }
+    UpstreamBreakers { own, routes: routes.map(|cell| Breaker::of(upstream, cell, now)).collect() }
 }

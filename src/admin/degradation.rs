@@ -21,24 +21,25 @@ use crate::units::{Time, format_duration};
 pub(super) fn calls() -> Vec<Call> {
     const PATH: &str = "/api/v1/degradation";
     vec![
-        Call::get(PATH, Rule::Viewer, "The level in force, and what brings it about", seen).gives::<Told>(),
+        Call::get(PATH, Rule::Viewer, "The level in force, and what brings it about", seen)
+            .gives::<Degradation>(),
         Call::put(PATH, Rule::OperatorOfAll, "Sets the level by hand, for a while", set)
-            .takes::<Wanted>()
-            .gives::<Told>(),
-        Call::delete(PATH, Rule::OperatorOfAll, "Back to the automatic level", clear).gives::<Told>(),
+            .takes::<DegradationWanted>()
+            .gives::<Degradation>(),
+        Call::delete(PATH, Rule::OperatorOfAll, "Back to the automatic level", clear).gives::<Degradation>(),
         Call::get(
             "/health/degradation",
             Rule::OpenHere,
             "The level in force, and what brings it about",
             open,
         )
-        .gives::<Told>(),
+        .gives::<Degradation>(),
     ]
 }
 
 /// The degradation level.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Told {
+struct Degradation {
     /// In force.
     #[schemars(extend("enum" = LEVELS))]
     level: &'static str,
@@ -83,7 +84,7 @@ struct Member {
 /// A level to be set by hand.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct DegradationWanted {
     level: Word,
     /// Why, for those who will wonder.
     #[serde(default)]
@@ -96,10 +97,19 @@ struct Wanted {
 /// A duration, as the config writes them.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(transparent)]
-struct Span(#[serde(with = "Time")] Duration);
+#[schemars(extend("pattern" = SPANS, "examples" = ["30m"]))]
+struct Span(
+    #[serde(with = "Time")]
+    #[schemars(with = "String")]
+    Duration,
+);
+
+/// One whole number and one unit, up to 30 days.
+const SPANS: &str = "^([1-9][0-9]{0,8}ms|[1-9][0-9]{0,5}s|[1-9][0-9]{0,3}m|([1-9][0-9]?|[1-6][0-9]{2}|7[01][0-9]|720)h|([1-9]|[12][0-9]|30)d)$";
 
 /// A degradation level.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "Level")]
 #[serde(rename_all = "lowercase")]
 enum Word {
     Normal,
@@ -117,19 +127,19 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Characters.
 const REASON_MAX: usize = 500;
 
-async fn seen(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Json<Told> {
+async fn seen(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Json<Degradation> {
     Json(told(&admin, Some(&caller)))
 }
 
-async fn open(State(admin): State<Arc<Admin>>) -> Json<Told> {
+async fn open(State(admin): State<Arc<Admin>>) -> Json<Degradation> {
     Json(told(&admin, None))
 }
 
 async fn set(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
-    Body(wanted): Body<Wanted>,
-) -> Result<Json<Told>, No> {
+    Body(wanted): Body<DegradationWanted>,
+) -> Result<Json<Degradation>, No> {
     if wanted.reason.chars().count() > REASON_MAX {
         return Err(No::bad(format!("reason: at most {REASON_MAX} characters")));
     }
@@ -144,19 +154,19 @@ async fn set(
     Ok(Json(told(&admin, Some(&caller))))
 }
 
-async fn clear(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Json<Told> {
+async fn clear(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Json<Degradation> {
     admin.degradation.clear();
     caller.audit("degradation.clear", "", true);
     Json(told(&admin, Some(&caller)))
 }
 
-fn told(admin: &Admin, caller: Option<&Caller>) -> Told {
+fn told(admin: &Admin, caller: Option<&Caller>) -> Degradation {
     let table = admin.table.load();
     let seen = table.upstreams().iter();
     let seen = seen.filter(|upstream| caller.is_none_or(|caller| caller.reaches(upstream.name())));
     let (automatic, by_hand) = admin.degradation.standing();
     let level = admin.degradation.level();
-    Told {
+    Degradation {
         level: level.as_str(),
         number: level.number(),
         automatic: automatic.as_str(),

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::breakers::Breakers;
 use super::call::{Call, Rule};
 use super::letter_view::{self, LetterFigures};
 use super::problem::No;
@@ -101,12 +102,6 @@ async fn summary(State(admin): State<Arc<Admin>>) -> Json<Summary> {
         upstreams: upstreams.collect(),
         at: clock::rfc3339(clock::unix_ms()),
     })
-}
-
-/// Breakers.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Breakers {
-    breakers: Vec<Breaker>,
 }
 
 async fn breakers(State(admin): State<Arc<Admin>>) -> Json<Breakers> {

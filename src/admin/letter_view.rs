@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use axum::body::Bytes;
 use http_body::Frame;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::auth::Caller;
 use crate::clock;
@@ -16,36 +17,56 @@ use crate::policy::reason::Reason;
 use crate::policy::told;
 
 /// A query string's, or a bulk call's, words for a filter.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Asked {
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked<N = u32> {
     /// In this state.
-    #[schemars(extend("enum" = State::ALL.map(State::as_str), "type" = "string"))]
+    #[schemars(extend("enum" = words_or_null(State::ALL.map(State::as_str))))]
     state: Option<String>,
     /// Of this upstream.
     upstream: Option<String>,
     /// Of this order key.
     key: Option<String>,
     /// Captured for this reason.
-    #[schemars(extend("enum" = Reason::ALL.map(Reason::as_str), "type" = "string"))]
+    #[schemars(extend("enum" = words_or_null(Reason::ALL.map(Reason::as_str))))]
     reason: Option<String>,
     /// Captured at or after this time: RFC 3339, or milliseconds since 1970.
-    #[schemars(extend("pattern" = MOMENT, "type" = "string"))]
+    #[schemars(extend("pattern" = MOMENT))]
     since: Option<String>,
     /// Captured before this time.
-    #[schemars(extend("pattern" = MOMENT, "type" = "string"))]
+    #[schemars(extend("pattern" = MOMENT))]
     until: Option<String>,
     /// At most so many: of a list 100 when left out, and 1,000 in any case.
-    pub(super) limit: Option<u32>,
+    #[schemars(extend("maximum" = u32::MAX))]
+    pub(super) limit: Option<N>,
     /// Where the next page begins, as the last one told it.
-    #[schemars(extend("pattern" = "^[0-9a-f]{1,12}-[0-7][0-9a-hjkmnp-tv-z]{25}$", "type" = "string"))]
+    #[schemars(extend("pattern" = "^[0-9a-f]{1,12}-[0-7][0-9a-hjkmnp-tv-z]{25}$"))]
     cursor: Option<String>,
+}
+
+fn words_or_null(words: impl IntoIterator<Item = &'static str>) -> Vec<Option<&'static str>> {
+    words.into_iter().map(Some).chain([None]).collect()
 }
 
 /// What is surely a time; that of a letter's capture, so in this age.
 const MOMENT: &str = r"^([0-9]{1,15}|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]))$";
 
-impl Asked {
+impl<N> Default for Asked<N> {
+    fn default() -> Self {
+        Self {
+            state: None,
+            upstream: None,
+            key: None,
+            reason: None,
+            since: None,
+            until: None,
+            limit: None,
+            cursor: None,
+        }
+    }
+}
+
+impl<N: Into<u32>> Asked<N> {
     /// The filter, within what the caller may see; the limit and the cursor.
     pub(super) fn read(self, caller: &Caller) -> Result<(Filter, Option<u32>, Option<Cursor>), String> {
         let state = match self.state {
@@ -69,7 +90,33 @@ impl Asked {
             since_ms: self.since.as_deref().map(moment).transpose()?,
             until_ms: self.until.as_deref().map(moment).transpose()?,
         };
-        Ok((filter, self.limit, cursor))
+        Ok((filter, self.limit.map(Into::into), cursor))
+    }
+}
+
+/// A whole number in JSON, which knows one kind of number: 10.0 is 10.
+#[derive(Debug, Clone, Copy, JsonSchema)]
+#[schemars(transparent)]
+pub(super) struct Whole(#[schemars(range(max = 4_294_967_295_u32))] u32);
+
+impl From<Whole> for u32 {
+    fn from(Whole(number): Whole) -> Self {
+        number
+    }
+}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(from)?;
+        if number.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&number) {
+            return Err(D::Error::custom("must be a whole number, not above 4294967295"));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is whole and within bounds"
+        )]
+        Ok(Self(number as u32))
     }
 }
 

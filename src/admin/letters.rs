@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::auth::Caller;
 use super::call::{self, Call, Format, Rule};
 use super::given::{MaybeBody, Query};
-use super::letter_view::{self, Asked, StatsTold};
+use super::letter_view::{self, Asked, StatsTold, Whole};
 use super::problem::No;
-use crate::deadletter::{Act, Filter, Imported, Letter, LetterId, Store, StoreError, Told};
+use crate::deadletter::{Act, Filter, Imported, Letter, LetterId, State, Store, StoreError, Told};
 use crate::telemetry::events::{Event as _, LettersActedOn};
 use crate::telemetry::feed::Feed;
 
@@ -76,7 +76,7 @@ fn calls() -> Vec<Call<Desk>> {
             "Takes lines of an export in; importing twice is importing once",
             import,
         )
-        .takes_other(Format::Other("application/jsonl", "Lines of an export"), IMPORT_MAX)
+        .takes_other(Format::Other("text/plain", "Lines of an export"), IMPORT_MAX)
         .gives::<TakenIn>()
         .fails(&[404])
         .one_at_a_time(),
@@ -91,7 +91,7 @@ fn calls() -> Vec<Call<Desk>> {
         Call::post("/api/v1/letters/purge", operator, "Removes delivered and discarded ones", purge)
             .may_take::<Bulk>()
             .gives::<Purged>()
-            .fails(&[404]),
+            .fails(&[404, 409]),
         Call::post(
             "/api/v1/letters/verify",
             Rule::OperatorOfAll,
@@ -243,9 +243,10 @@ fn if_match(headers: &HeaderMap) -> Result<Option<&str>, No> {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Bulk {
-    filter: Asked,
+    filter: Asked<Whole>,
     /// At most so many; 10,000 in any case.
-    limit: Option<u32>,
+    #[schemars(extend("maximum" = u32::MAX))]
+    limit: Option<Whole>,
 }
 
 async fn replay_many(called: Called, asked: MaybeBody<Bulk>) -> Answer<Done> {
@@ -271,6 +272,11 @@ async fn many((Shared(desk), Extension(caller)): Called, asked: MaybeBody<Bulk>,
 
 async fn purge((Shared(desk), Extension(caller)): Called, asked: MaybeBody<Bulk>) -> Answer<Purged> {
     let (store, filter, _) = desk.bulk(&caller, asked)?;
+    if filter.state.is_some_and(|state| !matches!(state, State::Delivered | State::Discarded)) {
+        return Err(No::conflict(
+            "only delivered and discarded letters can be purged: discard the others first",
+        ));
+    }
     let purged = store.purge(filter).await?;
     caller.audit("letters.purge", &format!("{purged} letters"), true);
     Ok(Json(Purged { purged }))
@@ -307,6 +313,9 @@ struct Line {
 
 async fn import((Shared(desk), Extension(caller)): Called, body: Bytes) -> Answer<TakenIn> {
     let store = desk.store()?;
+    if body.is_empty() {
+        return Err(No::bad("the body is missing: lines of an export"));
+    }
     let text = std::str::from_utf8(&body).map_err(|_| No::bad("the body is not UTF-8"))?;
     let mut taken = TakenIn { done: Vec::new(), already: 0, failed: Vec::new() };
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -343,7 +352,7 @@ impl Desk {
 
     fn bulk(&self, caller: &Caller, MaybeBody(asked): MaybeBody<Bulk>) -> Result<(Store, Filter, u32), No> {
         let store = self.store()?;
-        let limit = asked.limit.or(asked.filter.limit).unwrap_or(BULK_MAX).min(BULK_MAX);
+        let limit = asked.limit.or(asked.filter.limit).map_or(BULK_MAX, u32::from).min(BULK_MAX);
         let (filter, _, _) = asked.filter.read(caller).map_err(No::bad)?;
         Ok((store, filter, limit))
     }

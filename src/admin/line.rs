@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Who is at the other end, and whether an answer is under way that has no end.
 #[derive(Debug, Clone)]
-pub(super) struct Line {
+pub struct Line {
     peer: IpAddr,
     endless: Arc<AtomicBool>,
 }
@@ -23,7 +23,7 @@ impl Line {
     }
 
     /// Its answer goes on until its reader leaves.
-    pub(super) fn has_no_end(&self) {
+    pub fn has_no_end(&self) {
         self.endless.store(true, Ordering::Relaxed);
     }
 

@@ -24,5 +24,6 @@ mod view;
 
 pub(crate) use auth::Caller;
 pub(crate) use letters::router as letters;
+pub use line::Line;
 pub use server::{router, serve};
 pub use state::{Admin, InForce, Own, ReloadRequest};

@@ -15,16 +15,22 @@ fn described(calls: &[Call]) -> Value {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });
-    let mut generator = settings.into_generator();
-    let problem = generator.subschema_for::<Problem>();
+    // What may be left out of a question is always there in an answer.
+    let mut generators = Generators {
+        taken: settings.clone().for_deserialize().into_generator(),
+        given: settings.for_serialize().into_generator(),
+    };
+    let problem = generators.given.subschema_for::<Problem>();
     let mut paths = Map::new();
     for call in calls {
-        let operation = operation(call, &problem, &mut generator);
+        let operation = operation(call, &problem, &mut generators);
         let path = paths.entry(call.path).or_insert_with(|| json!({}));
         if let Value::Object(methods) = path {
             methods.insert(call.method.as_str().to_ascii_lowercase(), operation);
         }
     }
+    let mut schemas = generators.given.take_definitions(true);
+    schemas.extend(generators.taken.take_definitions(true));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -35,7 +41,7 @@ fn described(calls: &[Call]) -> Value {
         "servers": [{ "url": "/" }],
         "paths": paths,
         "components": {
-            "schemas": generator.take_definitions(true),
+            "schemas": schemas,
             "securitySchemes": {
                 "token": { "type": "http", "scheme": "bearer", "description": "A secret of [[admin.token]]" },
             },
@@ -43,10 +49,16 @@ fn described(calls: &[Call]) -> Value {
     })
 }
 
-fn operation(call: &Call, problem: &Schema, generator: &mut SchemaGenerator) -> Value {
+/// What makes the schemas of what calls take, and of what they give.
+struct Generators {
+    taken: SchemaGenerator,
+    given: SchemaGenerator,
+}
+
+fn operation(call: &Call, problem: &Schema, generators: &mut Generators) -> Value {
     let mut parameters = path_parameters(call.path);
     if let Some(query) = call.query {
-        parameters.extend(query_parameters(&query(generator)));
+        parameters.extend(query_parameters(&query(&mut generators.taken)));
     }
     let (etag, heeds_etag) = call.tagged;
     if heeds_etag {
@@ -64,7 +76,7 @@ fn operation(call: &Call, problem: &Schema, generator: &mut SchemaGenerator) -> 
         }));
     }
     let (status, format) = &call.answers;
-    let mut fine = json!({ "description": call.about, "content": content(format, generator) });
+    let mut fine = json!({ "description": call.about, "content": content(format, &mut generators.given) });
     if etag && let Value::Object(members) = &mut fine {
         let header = json!({ "ETag": { "required": true, "schema": { "type": "string" } } });
         members.insert("headers".to_owned(), header);
@@ -75,7 +87,7 @@ fn operation(call: &Call, problem: &Schema, generator: &mut SchemaGenerator) -> 
         let why = code.canonical_reason().unwrap_or_default();
         let probe = call.path.starts_with("/health/") && code == StatusCode::SERVICE_UNAVAILABLE;
         let content = if probe {
-            content(format, generator)
+            content(format, &mut generators.given)
         } else {
             json!({ "application/problem+json": { "schema": problem } })
         };
@@ -90,7 +102,12 @@ fn operation(call: &Call, problem: &Schema, generator: &mut SchemaGenerator) -> 
         "responses": responses,
     });
     if let (Value::Object(members), Some((format, required))) = (&mut operation, &call.body) {
-        let body = json!({ "required": required, "content": content(format, generator) });
+        let mut content = content(format, &mut generators.taken);
+        let text = content.as_object_mut().and_then(|forms| forms.values_mut().next()?.get_mut("schema"));
+        if let (Format::Other(..), Some(Value::Object(schema))) = (format, text) {
+            schema.insert("minLength".to_owned(), json!(1)); // An empty one is a missing one.
+        }
+        let body = json!({ "required": required, "content": content });
         members.insert("requestBody".to_owned(), body);
     }
     operation
@@ -143,10 +160,25 @@ fn query_parameters(schema: &Schema) -> Vec<Value> {
         .flatten()
         .map(|(name, property)| {
             let mut property = property.clone();
+            never_null(&mut property);
             let about = property.as_object_mut().and_then(|members| members.remove("description"));
             json!({ "name": name, "in": "query", "required": false, "description": about, "schema": property })
         })
         .collect()
+}
+
+/// A query has no null: what is not asked for is left out.
+fn never_null(property: &mut Value) {
+    if let Some(Value::Array(words)) = property.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
+    if let Some(kind) = property.get_mut("type")
+        && let Value::Array(kinds) = kind
+        && let [one, Value::String(null)] = kinds.as_slice()
+        && null == "null"
+    {
+        *kind = one.clone();
+    }
 }
 
 /// `post_breakers_name_reset`.

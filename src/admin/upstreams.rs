@@ -22,14 +22,14 @@ pub(super) fn calls() -> Vec<Call> {
     vec![
         Call::get("/api/v1/overview", Rule::Viewer, "All at a glance", overview).gives::<Overview>(),
         Call::get("/api/v1/upstreams", Rule::Viewer, "The upstreams that the token sees", list)
-            .gives::<All>(),
+            .gives::<Upstreams>(),
         Call::get(
             "/api/v1/upstreams/{name}",
             Rule::Viewer,
             "One upstream: policies in force, live figures, endpoints",
             one,
         )
-        .gives::<Whole>()
+        .gives::<UpstreamTold>()
         .fails(&[404]),
         Call::get("/health/detailed", Rule::OpenHere, "All at a glance, without any secret", open)
             .gives::<Overview>(),
@@ -38,13 +38,13 @@ pub(super) fn calls() -> Vec<Call> {
 
 /// Upstreams.
 #[derive(Debug, Serialize, JsonSchema)]
-struct All {
+struct Upstreams {
     upstreams: Vec<Glance>,
 }
 
 /// All of one upstream.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Whole {
+struct UpstreamTold {
     #[serde(flatten)]
     glance: Glance,
     endpoints: Vec<Place>,
@@ -86,25 +86,25 @@ async fn open(State(admin): State<Arc<Admin>>) -> Json<Overview> {
     Json(Overview::of(&admin, None))
 }
 
-async fn list(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Json<All> {
+async fn list(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Caller>) -> Json<Upstreams> {
     let now = clock::now();
     let table = admin.table.load();
     let seen = table.upstreams().iter().filter(|upstream| caller.reaches(upstream.name()));
-    Json(All { upstreams: seen.map(|upstream| Glance::of(&admin, upstream, now)).collect() })
+    Json(Upstreams { upstreams: seen.map(|upstream| Glance::of(&admin, upstream, now)).collect() })
 }
 
 async fn one(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Result<Json<Whole>, No> {
+) -> Result<Json<UpstreamTold>, No> {
     let upstream = admin.upstream(&caller, &name)?;
     let now = clock::now();
     let connections = upstream.snapshot();
     let in_force = admin.config.load();
     let (policies, routes) =
         in_force.shown.upstream(&name).ok_or_else(|| No::missing("there is no such upstream"))?;
-    Ok(Json(Whole {
+    Ok(Json(UpstreamTold {
         glance: Glance::of(&admin, &upstream, now),
         endpoints: upstream.endpoints().iter().map(|endpoint| Place::of(endpoint, now)).collect(),
         connections: Connections {

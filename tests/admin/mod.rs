@@ -1,12 +1,15 @@
 //! The admin side's connections in memory, under virtual time.
 
 use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::routing::get;
-use fender::admin::serve;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use axum::{Extension, Router};
+use fender::admin::{Line, serve};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::time::{Instant, sleep};
 
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -78,5 +81,67 @@ async fn an_answer_that_is_taken_drop_by_drop_is_cut() {
 async fn a_connection_on_which_nothing_comes_loses_its_place() {
     let (serving, far) = served(10, 4096);
     assert_eq!(serving.await.unwrap(), 10);
+    drop(far);
+}
+
+/// Serves an answer that goes on until its reader leaves: a drop each second.
+fn endless(room: usize, piece: usize) -> (tokio::task::JoinHandle<u64>, DuplexStream) {
+    let (near, far) = duplex(room);
+    let answer = move |Extension(line): Extension<Line>| async move {
+        line.has_no_end();
+        let (mut feeding, body) = duplex(64);
+        tokio::spawn(async move {
+            while feeding.write_all(&vec![b'x'; piece]).await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        Body::new(Drops(body))
+    };
+    let router = Router::new().route("/", get(answer));
+    let serving = tokio::spawn(async move {
+        let start = Instant::now();
+        serve(router, near, Ipv4Addr::LOCALHOST.into()).await;
+        start.elapsed().as_secs()
+    });
+    (serving, far)
+}
+
+/// A body that is what a line brings.
+struct Drops(DuplexStream);
+
+impl http_body::Body for Drops {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        let mut room = [0; 64];
+        let mut buffer = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
+        let taken = Bytes::copy_from_slice(buffer.filled());
+        Poll::Ready((!taken.is_empty()).then(|| Ok(http_body::Frame::data(taken))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_who_takes_what_there_is_keeps_its_place() {
+    let (serving, mut far) = endless(4096, 10);
+    far.write_all(ASK).await.unwrap();
+    let start = Instant::now();
+    let mut buffer = [0; 256];
+    while start.elapsed() < Duration::from_secs(3600) {
+        assert!(far.read(&mut buffer).await.unwrap() > 0, "cut after {:?}", start.elapsed());
+    }
+    drop(far);
+    assert!(serving.await.unwrap() >= 3600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_who_takes_nothing_loses_its_place() {
+    let (serving, mut far) = endless(256, 60);
+    far.write_all(ASK).await.unwrap();
+    assert!(serving.await.unwrap() <= 40);
     drop(far);
 }

@@ -12,6 +12,10 @@ pub(super) const TOKENS: &str = "[[admin.token]]\nname = \"ops\"\nrole = \"opera
     [[admin.token]]\nname = \"eyes\"\nrole = \"viewer\"\nsecret = \"viewers-secret\"\n\
     [[admin.token]]\nname = \"other\"\nrole = \"operator\"\nsecret = \"others-secret\"\nupstreams = [\"other\"]\n";
 
+/// As [`TOKENS`], where there is no upstream `other`.
+pub(super) const TOKENS_OF_ALL: &str = "[[admin.token]]\nname = \"ops\"\nrole = \"operator\"\nsecret = \"operators-secret\"\n\
+    [[admin.token]]\nname = \"eyes\"\nrole = \"viewer\"\nsecret = \"viewers-secret\"\n";
+
 const FAST: &str = "retry = { max_attempts = 1 }\nbreaker = { open_for = \"200ms\", half_open_probes = 1 }\n\
     dead_letter.mode = \"on_failure\"\n\
     dead_letter.replay = { backoff = { strategy = \"fixed\", base = \"100ms\", jitter = \"none\" }, per_second = 1000.0 }";

@@ -1,6 +1,7 @@
 //! The clients that people really use, through Fender. Those that cannot be had are skipped aloud.
 
 mod dialects;
+mod fuzzed;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};

@@ -48,6 +48,12 @@ impl Setup {
         self
     }
 
+    /// Lines for `[admin]`, above those that are there.
+    pub(crate) fn admin_first(mut self, lines: &str) -> Self {
+        self.admin = format!("{lines}\n{}", self.admin);
+        self
+    }
+
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
