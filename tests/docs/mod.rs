@@ -2,6 +2,7 @@
 //! list (keys, metrics, reasons, alerts) is what there is.
 
 mod alerts;
+mod calls;
 mod commands;
 mod configs;
 mod guides;
