@@ -127,7 +127,7 @@ impl Page {
                 (Some(_), _) if of_route => Some(format!("upstream.NAME.{key}")),
                 (Some(_), Some(there)) => Some(there.to_owned()),
                 (Some(inner), None) => {
-                    below.push((title.clone(), (*inner).clone()));
+                    below.push((title.clone(), (*inner).clone(), value["x-fender-not-built"] == true));
                     Some(title.clone())
                 }
             };
@@ -144,9 +144,9 @@ impl Page {
             writeln!(self.text, "| `{key}` | {takes} | {} | {} |", bars(&default), bars(&means))
                 .expect("a String takes all");
         }
-        for (title, inner) in below {
+        for (title, inner, not_built) in below {
             let path = title.clone();
-            self.table(&path, &title, &inner, unbuilt);
+            self.table(&path, &title, &inner, unbuilt || not_built);
         }
     }
 
@@ -219,17 +219,17 @@ fn kind(schema: &Value) -> String {
     if pattern.contains("KiB") {
         return if above_zero { "size above 0" } else { "size" }.to_owned();
     }
-    let one = |kind: &str| match kind {
+    let one = |word: &str| match word {
         "string" if pattern.contains("https?") => "URL".to_owned(),
         "string" if is_address(schema) => "IP address and port".to_owned(),
         "string" => form(pattern).unwrap_or("text").to_owned(),
         "integer" => format!("integer{}", bounds(schema)),
         "number" => format!("number{}", bounds(schema)),
         "boolean" => "`true`, `false`".to_owned(),
-        "array" => format!("list of {}", plural(&kind_of_items(schema))),
+        "array" => format!("list of {}", plural(&kind(&schema["items"]))),
         "object" => match &schema["additionalProperties"] {
             Value::Object(values) if values.contains_key("type") => {
-                format!("table of {}", plural(&kind_of_values(&schema["additionalProperties"])))
+                format!("table of {}", plural(&kind(&schema["additionalProperties"])))
             }
             _ => "table".to_owned(),
         },
@@ -240,14 +240,6 @@ fn kind(schema: &Value) -> String {
         Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).map(one).collect::<Vec<_>>().join(", "),
         _ => "any value".to_owned(),
     }
-}
-
-fn kind_of_items(schema: &Value) -> String {
-    if schema["items"]["oneOf"].is_array() { "words".to_owned() } else { kind(&schema["items"]) }
-}
-
-fn kind_of_values(schema: &Value) -> String {
-    kind(schema)
 }
 
 /// Whether its examples are addresses to listen on.
@@ -266,13 +258,14 @@ fn form(pattern: &str) -> Option<&'static str> {
     }
 }
 
-fn plural(kind: &str) -> String {
-    match kind {
+fn plural(kinds: &str) -> String {
+    let one = |kind: &str| match kind {
         "text" => "texts".to_owned(),
         "URL" => "URLs".to_owned(),
         "integer" => "integers".to_owned(),
         other => other.replacen("duration", "durations", 1),
-    }
+    };
+    kinds.split(", ").map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn bounds(schema: &Value) -> String {
@@ -335,6 +328,8 @@ fn the_reference_tells_every_key_and_marks_what_is_special() {
         "Preset `ai`: `\"30s\"`. Preset `messaging`: `\"60s\"`.",
         "*Not built yet.* Where spans are sent",
         "*Restart.*",
+        "*Not built yet.* One webhook.",
+        "list of `\"sse\"`, `\"ndjson\"`",
         "## upstream.NAME.dead_letter.replay\n",
         "| `secret` | text | must be set | What follows \"Bearer\". |",
     ] {
