@@ -307,6 +307,57 @@ fn a_stream_that_breaks_off_ends_with_the_apis_own_error() {
     assert_eq!(fender.metric("fender_stream_ends_total", &[("end", "unfinished")]), 1.0);
 }
 
+/// What the application does with the clients that the guide makes.
+const ASKS: &str = r#"
+question = [{"role": "user", "content": "Hi"}]
+chat = openai.chat.completions.create(model="gpt-4o", messages=question)
+assert chat.choices[0].message.content == "Hello", chat
+message = anthropic.messages.create(model="claude", max_tokens=9, messages=question)
+assert message.content[0].text == "Hello", message
+"#;
+
+/// Left at their default the SDKs would try twice more.
+const FAILS: &str = r#"
+import openai as sdk
+
+try:
+    openai.chat.completions.create(model="gpt-4o", messages=[], extra_headers={"fender-policy": "no-fallback"})
+except sdk.InternalServerError as error:
+    assert error.response.headers["fender-attempts"] == "3", error.response.headers
+else:
+    raise AssertionError("the API's last answer is raised")
+"#;
+
+#[test]
+fn the_sdks_of_the_ai_guide_ask_through_fender_and_do_not_multiply_its_attempts() {
+    let Some(python) = crate::clients::python() else { return };
+    let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"gpt-4o","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"Hello"}}]}"#;
+    let message = r#"{"id":"m","type":"message","role":"assistant","model":"claude","content":[{"type":"text","text":"Hello"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}"#;
+    let (openai, words) = told(&answer("200 OK", chat));
+    let (anthropic, _) = told(&answer("200 OK", message));
+    let stands = [
+        ("openai", openai.url(), "openai"),
+        ("openai-small", Upstream::nobody(), "openai"),
+        ("anthropic", anthropic.url(), "anthropic"),
+    ];
+    let Guided { fender, .. } = guided("ai-api", 0, &stands);
+    let page = Page::read("docs/guides/ai-api.md");
+    let blocks = page.blocks();
+    let made = blocks.iter().find(|block| block.info == "python").expect("the guide shows the clients");
+    let clients = made.text.replace("127.0.0.1:8700", &fender.server().to_string());
+    let run = |more: &str| {
+        let mut command = Command::new(&python);
+        command.env("NO_PROXY", "*").env_remove("HTTP_PROXY").env_remove("http_proxy");
+        let output = command.args(["-c", &format!("{clients}{more}")]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(ASKS);
+    assert_eq!((openai.requests().len(), anthropic.requests().len()), (1, 1));
+    tell(&words, &answer("500 Internal Server Error", r#"{"error":{"code":"server_error"}}"#));
+    run(FAILS);
+    assert_eq!(openai.requests().len(), 1 + 3);
+}
+
 #[test]
 fn an_observed_breaker_tells_what_it_would_do_and_refuses_nothing() {
     let (billing, _) = told(&answer("500 Internal Server Error", "{}"));
