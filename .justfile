@@ -49,6 +49,10 @@ run CONFIG *ARGS:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --document-private-items
 
+# Writes the config reference anew: from the schema and the defaults.
+docs:
+    FENDER_UPDATE_DOCS=1 cargo nextest run -E 'test(/^docs::reference::/)'
+
 # One static binary for any Linux of this architecture; an explicit target keeps the flags away from build scripts. A static
 # glibc has no symbol for the library to find getrandom by: asked for it directly, it needs no /dev/random either.
 release:

@@ -14,6 +14,7 @@ mod clients;
 mod config;
 mod deadletter;
 mod dialect;
+mod docs;
 mod inbound;
 mod policy;
 mod prove;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use super::defaults::Defaults;
 use super::model::Config;
 use super::resolve::OVERRIDABLE;
+use super::restart::NEEDS_RESTART;
 use super::tree::{Node, Value};
 use super::unbuilt::{UNBUILT, Unbuilt};
 
@@ -37,6 +38,13 @@ pub fn schema() -> Json {
     for unbuilt in UNBUILT {
         let steps: Vec<&str> = unbuilt.path.split('.').collect();
         mark(&mut root, &steps, unbuilt);
+    }
+    for needs in NEEDS_RESTART {
+        let pointer = format!("/properties/{}", needs.key.replace('.', "/properties/"));
+        if let Some(key) = root.pointer_mut(&pointer).and_then(Json::as_object_mut) {
+            let when = if needs.when.is_empty() { "at any change" } else { needs.when };
+            key.insert("x-fender-needs-restart".to_owned(), json!(when));
+        }
     }
     if let Some(root) = root.as_object_mut() {
         root.insert("title".to_owned(), json!("Fender's config"));

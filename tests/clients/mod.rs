@@ -13,7 +13,7 @@ use crate::support::{Fender, Protocol, Service, Upstream};
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// The Python of a venv with the clients in it; installed once for all tests.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let lock = File::create(folder.join("clients.lock")).unwrap();
     lock.lock().unwrap();

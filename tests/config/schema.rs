@@ -208,3 +208,19 @@ fn fits(schema: &Value, value: &Value, path: &str) {
         _ => {}
     }
 }
+
+#[test]
+fn what_needs_a_restart_is_marked() {
+    let schema = schema();
+    let mark = |path: &str| at(&schema, path)["x-fender-needs-restart"].as_str();
+    for path in ["server.listen", "server.workers", "admin.listen", "dead_letter.path", "dead_letter.sync"] {
+        assert_eq!(mark(path), Some("at any change"), "{path}");
+    }
+    assert_eq!(
+        (mark("server.tls"), mark("admin.tls")),
+        (Some("to turn it on or off"), Some("to turn it on or off"))
+    );
+    for path in ["server.header_timeout", "admin.token", "dead_letter", "upstream.*.breaker.open_for"] {
+        assert_eq!(mark(path), None, "{path}");
+    }
+}

@@ -18,7 +18,7 @@ use crate::units::{AtLeastOne, Positive, Size, Time, TimeOrOff};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetter {
-    /// The SQLite file.
+    /// The SQLite file, on a volume that lasts; a relative path starts from the working folder.
     pub path: PathBuf,
     /// All that the store occupies; when full, new captures are refused and nothing stored is dropped.
     #[serde(with = "Size")]
@@ -57,18 +57,18 @@ pub struct LetterRule {
     /// The methods that count as writes.
     #[serde(with = "Methods")]
     pub methods: Vec<Method>,
-    /// What the client hears.
+    /// What the client hears of a write that is kept.
     pub respond: Respond,
     /// Larger writes are not captured; the failure is passed on, and counted.
     #[serde(with = "Size")]
     pub max_body: u64,
     /// What becomes of credentials.
     pub credentials: Credentials,
-    /// Letters of one key replay in order: none, path, header:NAME or json:/pointer.
+    /// Letters of one key replay in order, one at a time: none, auto (what the dialect orders by), path, header:NAME or json:/pointer.
     pub order_by: Key<OrderWord>,
-    /// Whether a parked letter blocks its key.
+    /// Whether a parked letter holds up the later letters of its key.
     pub on_parked: OnParked,
-    /// Higher replays first; keys stay in order.
+    /// Letters of a higher number are replayed first; those of one key stay in order.
     pub priority: i32,
     /// More headers that are never stored.
     #[serde(with = "HeaderNames")]
@@ -159,19 +159,19 @@ pub struct AcceptedAnswer {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
-    /// Whether they are.
+    /// Whether letters are replayed at all; without it new ones are parked.
     pub enabled: bool,
-    /// The wait between turns.
+    /// The wait between two attempts at one letter.
     pub backoff: backoff::Settings,
-    /// Another wait after this outcome.
+    /// Another wait after this outcome: transient, throttled or quota.
     pub by_outcome: BTreeMap<ReplayOutcome, backoff::Settings>,
     /// After so many attempts a letter is parked.
     #[serde(with = "AtLeastOne::<u32>")]
     pub max_attempts: u32,
-    /// Replays at once.
+    /// Replays of this upstream at once.
     #[serde(with = "AtLeastOne::<u32>")]
     pub concurrency: u32,
-    /// Replays a second.
+    /// Replays of this upstream a second.
     #[serde(with = "Positive")]
     pub per_second: f64,
     /// A letter older than this is parked as expired.

@@ -63,7 +63,7 @@ pub struct Answer {
     pub body_file: Option<PathBuf>,
 }
 
-/// One fallback as it stands in a file.
+/// One way to answer in its place: exactly one of `upstream`, `response` and `stale`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Fallback")]
@@ -78,7 +78,7 @@ struct Entry {
     json: Option<BTreeMap<String, Value>>,
     /// Whether the other upstream gets the client's credentials.
     pass_credentials: bool,
-    /// A fixed answer.
+    /// Fixed words: a status, headers, and a body or a file with it.
     response: Option<Answer>,
     /// The last good response to the same GET of the same caller, no older than this.
     #[serde(default, deserialize_with = "OptionalTime::deserialize")]

@@ -64,7 +64,7 @@ pub struct Plan {
     pub own_limits: bool,
 }
 
-/// One `[[route]]` as it stands in a file, over its upstream's policies.
+/// Requests that go to one upstream, under its policies or the ones that stand here over them.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Route")]

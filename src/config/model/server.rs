@@ -19,16 +19,16 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// Worker threads; 0 = the cores that the cgroup grants.
     pub workers: usize,
-    /// After SIGTERM the process ends at the latest then.
+    /// After SIGTERM the process ends no later than this: what is in flight by then is cut, writes that may be kept are kept.
     #[serde(with = "Time")]
     pub drain_timeout: Duration,
     /// After SIGTERM the process ends once nothing has been in flight for this long.
     #[serde(with = "TimeOrZero")]
     pub drain_quiet: Duration,
-    /// But not before this.
+    /// After SIGTERM the process ends no sooner than this.
     #[serde(with = "TimeOrZero")]
     pub drain_min: Duration,
-    /// Connections at once; beyond it 503.
+    /// Client connections at once; beyond it 503.
     #[serde(with = "AtLeastOne::<usize>")]
     pub max_connections: usize,
     /// Slow headers are cut with 408.

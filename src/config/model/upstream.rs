@@ -218,7 +218,7 @@ pub struct Health {
     /// What is asked for; "" = off.
     #[serde(with = "TextOrNone")]
     pub path: Option<String>,
-    /// How often.
+    /// How often it is asked for.
     #[serde(with = "Time")]
     pub interval: Duration,
     /// How long the answer may take.

@@ -30,7 +30,7 @@ pub struct Concurrency {
     pub adaptive: bool,
 }
 
-/// What the config says about one rate limit of our own.
+/// One limit of our own: so many requests in so long a time.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
