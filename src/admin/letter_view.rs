@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::auth::Caller;
 use crate::clock;
-use crate::deadletter::{Cursor, Exported, Figures, Filter, LetterId, State, Stats, Store, StoreError};
+use crate::deadletter::{Cursor, Exported, Figures, Filter, LetterId, State, Stats, Store, StoreError, Told};
 use crate::policy::reason::Reason;
 use crate::policy::told;
 
@@ -221,6 +221,60 @@ pub(super) fn figures(figures: &Figures, caller: Option<&Caller>) -> LetterFigur
         by_state: State::ALL.into_iter().map(|state| (state.as_str(), count(state))).collect(),
         oldest_at: oldest.min().map(clock::rfc3339_ms),
     }
+}
+
+/// A page of letters.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Letters {
+    pub(super) letters: Vec<Told>,
+    /// The cursor of the next page; null at the end.
+    pub(super) next: Option<String>,
+}
+
+/// What a bulk call did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Done {
+    /// The ids of the letters that it did it to.
+    pub(super) done: Vec<String>,
+    pub(super) failed: Vec<NotDone>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct NotDone {
+    pub(super) id: String,
+    pub(super) error: String,
+}
+
+/// What a purge did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Purged {
+    pub(super) purged: u64,
+}
+
+/// What a look at all letters found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Verified {
+    pub(super) letters: u64,
+    /// The ids of those that cannot be read any more.
+    pub(super) damaged: Vec<String>,
+    /// What is wrong with the file itself.
+    pub(super) file: Vec<String>,
+}
+
+/// What an import did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct TakenIn {
+    /// The ids of the letters that are new here.
+    pub(super) done: Vec<String>,
+    /// Lines of letters that were here already.
+    pub(super) already: u64,
+    pub(super) failed: Vec<NotTakenIn>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct NotTakenIn {
+    pub(super) line: usize,
+    pub(super) error: String,
 }
 
 /// An export on its way out: the next page is read when the last one has been taken.

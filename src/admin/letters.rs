@@ -9,12 +9,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::auth::Caller;
 use super::call::{self, Call, Format, Rule};
 use super::given::{MaybeBody, Query};
-use super::letter_view::{self, Asked, StatsTold, Whole};
+use super::letter_view::{
+    self, Asked, Done, Letters, NotDone, NotTakenIn, Purged, StatsTold, TakenIn, Verified, Whole,
+};
 use super::problem::No;
 use crate::deadletter::{Act, Filter, Imported, Letter, LetterId, State, Store, StoreError, Told};
 use crate::telemetry::events::{Event as _, LettersActedOn};
@@ -122,60 +124,6 @@ fn calls() -> Vec<Call<Desk>> {
             .tagged()
             .fails(&[404, 409, 412, 422, 507]),
     ]
-}
-
-/// A page of letters.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Letters {
-    letters: Vec<Told>,
-    /// The cursor of the next page; null at the end.
-    next: Option<String>,
-}
-
-/// What a bulk call did.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Done {
-    /// The ids of the letters that it did it to.
-    done: Vec<String>,
-    failed: Vec<NotDone>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct NotDone {
-    id: String,
-    error: String,
-}
-
-/// What a purge did.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Purged {
-    purged: u64,
-}
-
-/// What a look at all letters found.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Verified {
-    letters: u64,
-    /// The ids of those that cannot be read any more.
-    damaged: Vec<String>,
-    /// What is wrong with the file itself.
-    file: Vec<String>,
-}
-
-/// What an import did.
-#[derive(Debug, Serialize, JsonSchema)]
-struct TakenIn {
-    /// The ids of the letters that are new here.
-    done: Vec<String>,
-    /// Lines of letters that were here already.
-    already: u64,
-    failed: Vec<NotTakenIn>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct NotTakenIn {
-    line: usize,
-    error: String,
 }
 
 /// An import takes a few hundred letters at a time.

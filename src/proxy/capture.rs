@@ -135,7 +135,7 @@ fn draft(exchange: &Exchange, cause: Cause, fate: Fate, body: Bytes) -> Draft {
         order_key: order_key(exchange, &body),
         body,
         verdict: exchange.verdict(),
-        reason: cause.reason,
+        reason: reason(cause, fate),
         begin: match fate {
             Fate::Accepted | Fate::Replayed => Begin::Pending { next_attempt_at_ms: after(cause.wait) },
             Fate::Parked(why) => Begin::Parked(because(why)),
@@ -183,11 +183,7 @@ fn told(
         Captured::Already { id, .. } => id,
         Captured::OtherBody { .. } => return Ownership::Contradicts,
     };
-    let reason = match fate {
-        Fate::Parked(Why::Ambiguous) => Some(Reason::Ambiguous),
-        Fate::Parked(Why::Credential) => Some(Reason::Credential),
-        _ => cause.reason,
-    };
+    let reason = reason(cause, fate);
     let metrics = &exchange.plan.upstream_metrics().letters;
     metrics.captured(reason.map_or("", Reason::as_str));
     let kept = LetterCaptured {
@@ -204,6 +200,15 @@ fn told(
         Fate::Replayed | Fate::Parked(_) => {
             Ownership::Copied { letter, reason: reason.unwrap_or(Reason::Exhausted) }
         }
+    }
+}
+
+/// Why it was stored, in the word that its client hears.
+const fn reason(cause: Cause, fate: Fate) -> Option<Reason> {
+    match fate {
+        Fate::Parked(Why::Ambiguous) => Some(Reason::Ambiguous),
+        Fate::Parked(Why::Credential) => Some(Reason::Credential),
+        _ => cause.reason,
     }
 }
 

@@ -24,7 +24,8 @@ pub struct LiveStore {
 const REFUSED: [&str; 5] = ["body", "memory", "client", "full", "unavailable"];
 
 /// What a write may be stored for.
-const CAPTURED: [Reason; 15] = [
+const CAPTURED: [Reason; 16] = [
+    Reason::FirstContent,
     Reason::BreakerOpen,
     Reason::Overload,
     Reason::RateLimited,
@@ -41,6 +42,12 @@ const CAPTURED: [Reason; 15] = [
     Reason::Cancelled,
     Reason::Exhausted,
 ];
+
+/// 0 is for what is wrong: a store that is not there is not.
+fn well(healthy: IntGauge) -> IntGauge {
+    healthy.set(1);
+    healthy
+}
 
 const STATES: [&str; 5] = ["pending", "sending", "delivered", "parked", "discarded"];
 
@@ -81,7 +88,10 @@ impl LetterVectors {
                 "How long the oldest letter that is still to be delivered has waited",
             )?,
             bytes: made.gauge("fender_dead_letter_store_bytes", "All that the store occupies")?,
-            healthy: made.gauge("fender_dead_letter_store_healthy", "1 while the store takes letters")?,
+            healthy: well(made.gauge(
+                "fender_dead_letter_store_healthy",
+                "1 while the store takes letters, and where there is none",
+            )?),
             commit_seconds: made
                 .seconds("fender_dead_letter_commit_seconds", "One durable commit of the store", &[])?
                 .with_label_values(&[] as &[&str]),
@@ -133,8 +143,9 @@ impl LetterMetrics {
         for why in REFUSED {
             self.refused.with_label_values(&[self.name.as_str(), why]);
         }
-        for reason in CAPTURED {
-            self.captured.with_label_values(&[self.name.as_str(), reason.as_str()]);
+        // An outbox stores what nothing has happened to yet.
+        for reason in CAPTURED.iter().map(|reason| reason.as_str()).chain([""]) {
+            self.captured.with_label_values(&[self.name.as_str(), reason]);
         }
         for outcome in Outcome::ALL {
             self.replays.with_label_values(&[self.name.as_str(), outcome.as_str()]);

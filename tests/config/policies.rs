@@ -95,14 +95,14 @@ fallback = [{ stale = "1m" }]
     insta::assert_snapshot!(lines.join("\n"));
 }
 
-/// The defaults, each preset and each profile are neither.
+/// The defaults, each preset and each profile are neither, once the store has a place that lasts.
 #[test]
 fn what_ships_is_neither_wrong_nor_odd() {
     for preset in ["internal", "ai", "messaging"] {
         for profile in ["production", "development", "testing"] {
             let text = format!(
                 "profile = \"{profile}\"\n[upstream.a]\nurl = \"http://a\"\nroute = \"/\"\npreset = \"{preset}\"\n\
-                 headers.set = {{ authorization = \"Bearer own\" }}\n"
+                 headers.set = {{ authorization = \"Bearer own\" }}\n[dead_letter]\npath = \"/var/lib/fender/letters.db\"\n"
             );
             let loaded = load_text_ahead("fender.toml", &text).expect("in order");
             assert!(loaded.warnings.is_empty(), "{preset}, {profile}: {:?}", loaded.warnings);

@@ -42,8 +42,7 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
             check,
         );
     }
-    let written = check.is_users(&steps!["dead_letter", "path"]);
-    if kept && store.path.is_relative() && written {
+    if kept && store.path.is_relative() {
         check.warn(
             &steps!["dead_letter", "path"],
             "is not absolute: the store moves with the working folder",
