@@ -222,7 +222,7 @@ fn fender_stands_beside_the_application_in_every_workload() {
 
 #[test]
 fn every_config_passes_the_check_and_has_time_to_end() {
-    passes_the_check_as_shipped("compose/fender.toml", &[("OPENAI_API_KEY", "x")]);
+    passes_the_check_as_shipped("compose/fender/fender.toml", &[("OPENAI_API_KEY", "x")]);
     passes_the_check_as_shipped("systemd/fender.toml", &[]);
     let Some(python) = python() else { return };
     for folder in WORKLOADS {
@@ -236,7 +236,7 @@ fn every_config_passes_the_check_and_has_time_to_end() {
     let compose = yaml_of(&python, "compose/compose.yaml");
     let grace = compose["services"]["fender"]["stop_grace_period"].as_str().unwrap();
     let grace = fender::units::parse_duration(grace).unwrap();
-    assert!(drain_timeout(&deploy("compose/fender.toml")) + AFTER_DRAIN <= grace);
+    assert!(drain_timeout(&deploy("compose/fender/fender.toml")) + AFTER_DRAIN <= grace);
 }
 
 fn passes_the_check_as_shipped(path: &str, environment: &[(&str, &str)]) {
