@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use super::skip;
-use crate::support::{Fender, Setup, Upstream};
+use crate::support::{Fender, PATIENCE, Setup, Upstream, binary};
 
 /// Makes such a root of tmpfs, where the binary, its libraries and its config can be read, and goes there. $1 is the folder of the
 /// store; then the binary, and its arguments, of which the last names the config.
@@ -86,8 +86,11 @@ fn fender_writes_to_the_folder_of_the_store_and_nowhere_else() {
     assert!(fender.metric("process_start_time_seconds", &[]) > 0.0, "/proc/stat is hidden");
     assert_eq!(fender.admin_post("/api/v1/config/reload", Some("word")).status(), 200);
     assert_eq!(fender.admin_post("/api/v1/letters/verify", Some("word")).status(), 200);
+    let health =
+        binary().args(["healthcheck", "--admin", &format!("http://{}", fender.admin())]).output().unwrap();
+    assert!(health.status.success(), "{health:?}");
     fender.sigterm();
-    let ended = fender.wait_exit(crate::support::PATIENCE);
+    let ended = fender.wait_exit(PATIENCE);
     assert!(ended.success(), "{ended}");
     let log = fender.log();
     for word in ["Read-only", "Permission denied", "not permitted", "panicked"] {

@@ -61,7 +61,9 @@ fn the_image_is_the_binary_alone_and_runs_as_a_number() {
     fine(crate::support::binary().args([&run[0], "--help"]));
     let health = of_last_stage("HEALTHCHECK");
     let (_, asked) = health.split_once("CMD ").unwrap();
-    assert_eq!(words(asked), ["/fender", "healthcheck"]);
+    let asked = words(asked);
+    assert_eq!(asked, ["/fender", "healthcheck"]);
+    fine(crate::support::binary().args([&asked[1], "--help"]));
     // Who runs it is told the same everywhere.
     let sidecar = read(deploy("kubernetes/sidecar/sidecar.yaml"));
     assert!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{AFTER_DRAIN, deploy, files, fine, python, read, script, skip, yaml, yaml_of};
-use crate::support::binary;
+use crate::support::{PATIENCE, Setup, Upstream, binary};
 
 /// What an application with Fender comes to; each is rendered as a whole.
 const WORKLOADS: [&str; 5] = [
@@ -244,6 +244,36 @@ fn passes_the_check_as_shipped(path: &str, environment: &[(&str, &str)]) {
     let config = folder.path().join("fender.toml");
     fs::write(&config, supplied(folder.path(), &read(deploy(path)))).unwrap();
     passes_the_check(&config, environment);
+}
+
+#[test]
+fn a_job_without_native_sidecars_ends_its_fender_and_keeps_its_own_end() {
+    let Some(python) = python() else { return };
+    if !super::have("curl", "curl") {
+        return;
+    }
+    let quit = yaml_of(&python, "kubernetes/overlays/job-legacy/quit.yaml");
+    let batch = named(&quit["spec"]["template"]["spec"]["containers"], "batch").unwrap();
+    let command: Vec<&str> =
+        batch["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    let setup = Setup::new(Upstream::ok("fine").as_api(""))
+        .server("drain_quiet = \"0s\"\n")
+        .admin("[[admin.token]]\nname = \"ops\"\nrole = \"operator\"\nsecret = \"of-the-operators\"\n");
+    let fender = setup.start();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("admin-token"), "of-the-operators\n").unwrap();
+    let mut script = command[2].to_owned();
+    for (from, to) in [
+        ("/usr/local/bin/batch", "sh -c 'exit 7'"),
+        ("/var/run/secrets/fender", &*folder.path().to_string_lossy()),
+        ("127.0.0.1:8701", &*fender.admin().to_string()),
+    ] {
+        assert!(script.contains(from), "{from} is not in {script}");
+        script = script.replace(from, to);
+    }
+    let output = Command::new(command[0]).args([command[1], &script]).env("NO_PROXY", "*").output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert!(fender.wait_exit(PATIENCE).success());
 }
 
 #[test]
