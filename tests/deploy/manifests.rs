@@ -25,6 +25,10 @@ const LEGACY: [&str; 2] = ["kubernetes/overlays/legacy-sidecar", "kubernetes/ove
 
 /// What kustomize makes of a folder; none if there is no kustomize that knows components.
 fn rendered(python: &Path, folder: &str) -> Option<Vec<Value>> {
+    rendered_at(python, &deploy(folder))
+}
+
+fn rendered_at(python: &Path, folder: &Path) -> Option<Vec<Value>> {
     let output = Command::new("kubectl").args(["version", "--client"]).output();
     let version =
         output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
@@ -35,9 +39,9 @@ fn rendered(python: &Path, folder: &str) -> Option<Vec<Value>> {
         skip("kubectl with kustomize 4 or later is not there");
         return None;
     }
-    let text = fine(Command::new("kubectl").arg("kustomize").arg(deploy(folder)));
-    assert!(!text.to_lowercase().contains("warning"), "{folder}: {text}");
-    Some(yaml(python, folder, &text))
+    let text = fine(Command::new("kubectl").arg("kustomize").arg(folder));
+    assert!(!text.to_lowercase().contains("warning"), "{}: {text}", folder.display());
+    Some(yaml(python, &folder.display().to_string(), &text))
 }
 
 fn of_kind<'o>(objects: &'o [Value], kind: &str) -> Vec<&'o Value> {
@@ -220,6 +224,52 @@ fn fender_stands_beside_the_application_in_every_workload() {
     }
 }
 
+/// A workload of someone else's, of another kind and with an init container of its own.
+const THEIRS: &str = "apiVersion: apps/v1
+kind: DaemonSet
+metadata: { name: agent }
+spec:
+  selector: { matchLabels: { a: b } }
+  template:
+    metadata: { labels: { a: b } }
+    spec:
+      initContainers: [{ name: migrate, image: 'registry.example/agent:1' }]
+      containers: [{ name: agent, image: 'registry.example/agent:1' }]
+";
+
+#[test]
+fn the_component_takes_nothing_from_a_workload() {
+    let Some(python) = python() else { return };
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for (components, init, beside) in [
+        ("../sidecar", ["fender", "migrate"].as_slice(), ["agent"].as_slice()),
+        ("../sidecar, ../legacy", &["migrate"], &["fender", "agent"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fine(
+            Command::new("cp")
+                .arg("-r")
+                .args([deploy("kubernetes/sidecar"), deploy("kubernetes/legacy")])
+                .arg(folder.path()),
+        );
+        let theirs = folder.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("workload.yaml"), THEIRS).unwrap();
+        let kustomization = format!(
+            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [workload.yaml]\ncomponents: [{components}]\n"
+        );
+        fs::write(theirs.join("kustomization.yaml"), kustomization).unwrap();
+        let Some(objects) = rendered_at(&python, &theirs) else { return };
+        let pod = &of_kind(&objects, "DaemonSet")[0]["spec"]["template"]["spec"];
+        assert_eq!(names(&pod["initContainers"]), init, "{components}");
+        assert_eq!(names(&pod["containers"]), beside, "{components}");
+        let said = script(&python, "validate.py", &serde_json::to_string(&objects).unwrap());
+        assert_eq!(said.as_deref().map(str::trim), Ok("fine"), "{components}");
+    }
+}
+
 #[test]
 fn every_config_passes_the_check_and_has_time_to_end() {
     passes_the_check_as_shipped("compose/fender/fender.toml", &[("OPENAI_API_KEY", "x")]);
@@ -305,6 +355,9 @@ fn the_pod_monitor_finds_the_port_of_the_sidecar() {
     let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
     let fender = named(&pod(&objects)["initContainers"], "fender").unwrap();
     assert!(named(&fender["ports"], endpoint["port"].as_str().unwrap()).is_some());
+    let opened: Vec<&Value> =
+        policy["spec"]["ingress"].as_array().unwrap().iter().map(|rule| &rule["ports"][0]["port"]).collect();
+    assert!(opened.contains(&&fender["ports"][0]["containerPort"]), "{opened:?}");
     assert_eq!(endpoint["relabelings"][0]["replacement"], "fender", "the alerts know the job by this name");
     let scrape = yaml_of(&python, "prometheus/kubernetes.yml");
     assert_eq!(scrape["scrape_configs"][0]["relabel_configs"][0]["regex"], endpoint["port"]);
