@@ -13,6 +13,7 @@ mod blackbox;
 mod clients;
 mod config;
 mod deadletter;
+mod deploy;
 mod dialect;
 mod docs;
 mod inbound;

@@ -84,6 +84,13 @@ impl Setup {
         self.spawn(command, folder, config)
     }
 
+    /// Starts as the last words of this command.
+    pub(crate) fn start_by(self, mut command: Command) -> Fender {
+        let (folder, config) = self.written();
+        command.arg(binary().get_program());
+        self.spawn(command, folder, config)
+    }
+
     /// Starts where `/etc/hosts` is this file; none where the system grants no mount namespace.
     pub(crate) fn hosts(self, hosts: &Path) -> Option<Fender> {
         let bind = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
