@@ -25,5 +25,6 @@ mod view;
 pub(crate) use auth::Caller;
 pub(crate) use letters::router as letters;
 pub use line::Line;
+pub use openapi::openapi;
 pub use server::{router, serve};
 pub use state::{Admin, InForce, Own, ReloadRequest};

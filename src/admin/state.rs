@@ -184,6 +184,7 @@ fn live_store(store: &Store) -> LiveStore {
         letters: letters.collect(),
         oldest_seconds: Duration::from_millis(oldest).as_secs_f64(),
         bytes: figures.bytes,
+        max_bytes: store.max_bytes(),
         healthy: store.takes_letters(),
     }
 }

@@ -97,6 +97,9 @@ fn plan(route: config::Route, upstream: &Arc<Upstream>, metrics: &Metrics) -> Re
     } else {
         metrics.route(&route.upstream, &route.name)
     };
+    for fallback in &route.plan.fallback {
+        policies.metrics().falls_back(fallback.action.kind());
+    }
     if route.plan.dead_letter.keeps() {
         upstream.metrics().letters.kept();
     }

@@ -27,7 +27,7 @@ use crate::proxy::stale::Stale;
 use crate::proxy::{Letters, Proxy};
 use crate::ready::{Pulse, Readiness};
 use crate::telemetry::access;
-use crate::telemetry::events::{self, ConfigWarning, Listening, StoreOpened, emit};
+use crate::telemetry::events::{self, ConfigWarning, Listening, StoreOpened, StoreUnopened, emit};
 use crate::telemetry::feed::Feed;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::Metrics;
@@ -222,16 +222,12 @@ fn letters(config: &config::Config, metrics: &Metrics) -> Result<Option<Letters>
         return Ok(None);
     }
     let commits = metrics.commit_seconds();
-    let opened = Store::open_observed(&config.dead_letter, commits);
+    let opened = Store::open_or_wait(&config.dead_letter, commits);
     let (store, opened) = opened.map_err(|error| Error::Start(error.to_string()))?;
-    emit(&StoreOpened {
-        created: opened.created,
-        migrated_from: opened.migrated_from,
-        resumed: opened.resumed.len(),
-        parked: opened.parked.len(),
-        set_aside: opened.set_aside.as_deref(),
-        salvaged: opened.salvaged,
-    });
+    match opened {
+        Ok(opened) => emit(&StoreOpened::from(&opened)),
+        Err(error) => emit(&StoreUnopened { error: &error.to_string() }),
+    }
     let durable = match config.dead_letter.sync {
         config::Sync::Full => "full",
         config::Sync::Normal => "normal",

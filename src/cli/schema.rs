@@ -11,5 +11,5 @@ pub struct Args {}
 
 /// Prints it.
 pub fn run(_: &Args) -> ExitCode {
-    say(&format!("{:#}\n", config::schema()))
+    say(config::SCHEMA)
 }

@@ -38,6 +38,6 @@ pub use self::model::*;
 pub use self::problem::{Kind, Problem, Problems, Severity};
 pub use self::read::nearest;
 pub use self::render::render;
-pub use self::schema::schema;
+pub use self::schema::{SCHEMA, schema};
 pub use self::shown::Shown;
 pub use self::source::Place;

@@ -8,6 +8,7 @@ use super::letter::{Letter, State};
 use crate::config::model::Sync;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
+use crate::telemetry::events::StoreOpened;
 
 /// The proof that a letter is stored, as durably as `dead_letter.sync` says. Only the store makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,6 +303,19 @@ pub enum OpenError {
         /// What it said.
         cause: String,
     },
+}
+
+impl<'a> From<&'a Opened> for StoreOpened<'a> {
+    fn from(opened: &'a Opened) -> Self {
+        Self {
+            created: opened.created,
+            migrated_from: opened.migrated_from,
+            resumed: opened.resumed.len(),
+            parked: opened.parked.len(),
+            set_aside: opened.set_aside.as_deref(),
+            salvaged: opened.salvaged,
+        }
+    }
 }
 
 /// Why the store did not do what it was asked.

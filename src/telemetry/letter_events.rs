@@ -37,6 +37,18 @@ impl Event for StoreOpened<'_> {
     }
 }
 
+/// The store of letters cannot be opened at the start. Requests flow; it is tried again each second.
+#[derive(Debug)]
+pub struct StoreUnopened<'a> {
+    pub error: &'a str,
+}
+
+impl Event for StoreUnopened<'_> {
+    fn log(&self) {
+        tracing::error!(error = self.error, "the store cannot be opened: no letter is taken until it can");
+    }
+}
+
 /// A write was stored.
 #[derive(Debug)]
 pub struct LetterCaptured<'a> {

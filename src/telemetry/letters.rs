@@ -1,6 +1,6 @@
 //! The metrics of kept writes.
 
-use prometheus::{Gauge, Histogram, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Gauge, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::maker::Maker;
 use super::metrics::as_gauge;
@@ -16,6 +16,8 @@ pub struct LiveStore {
     pub oldest_seconds: f64,
     /// All that the store occupies.
     pub bytes: u64,
+    /// All that it may occupy.
+    pub max_bytes: u64,
     /// It takes letters.
     pub healthy: bool,
 }
@@ -61,7 +63,8 @@ pub(super) struct LetterVectors {
     oldest: Gauge,
     bytes: IntGauge,
     healthy: IntGauge,
-    commit_seconds: Histogram,
+    max_bytes: IntGauge,
+    commit_seconds: HistogramVec,
 }
 
 impl LetterVectors {
@@ -92,9 +95,12 @@ impl LetterVectors {
                 "fender_dead_letter_store_healthy",
                 "1 while the store takes letters, and where there is none",
             )?),
-            commit_seconds: made
-                .seconds("fender_dead_letter_commit_seconds", "One durable commit of the store", &[])?
-                .with_label_values(&[] as &[&str]),
+            max_bytes: made.gauge("fender_dead_letter_store_max_bytes", "What the store may occupy")?,
+            commit_seconds: made.seconds(
+                "fender_dead_letter_commit_seconds",
+                "One durable commit of the store",
+                &[],
+            )?,
         })
     }
 
@@ -117,13 +123,14 @@ impl LetterVectors {
                 .set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
         self.oldest.set(store.oldest_seconds);
+        self.max_bytes.set(i64::try_from(store.max_bytes).unwrap_or(i64::MAX));
         self.bytes.set(i64::try_from(store.bytes).unwrap_or(i64::MAX));
         self.healthy.set(as_gauge(usize::from(store.healthy)));
     }
 
-    /// The histogram of commits, for the store's writer.
+    /// The histogram of commits, for the store's writer; there from now on.
     pub(super) fn commit_seconds(&self) -> Histogram {
-        self.commit_seconds.clone()
+        self.commit_seconds.with_label_values(&[] as &[&str])
     }
 }
 

@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, Registry};
 
 use super::sink::Sink;
 
@@ -21,7 +22,7 @@ pub enum Format {
 #[derive(Debug)]
 pub struct Logging {
     sink: Sink,
-    filter: Handle<EnvFilter, Registry>,
+    filter: Handle<Targets, Registry>,
 }
 
 impl Logging {
@@ -31,8 +32,7 @@ impl Logging {
     /// A filter that cannot be read, or a log that was started already.
     pub fn start(format: Format, level: &str) -> Result<Self, String> {
         let level = if level.trim().is_empty() { "info" } else { level };
-        let filter =
-            EnvFilter::builder().parse(level).map_err(|error| format!("--log-level {level:?}: {error}"))?;
+        let filter: Targets = level.parse().map_err(|error| format!("--log-level {level:?}: {error}"))?;
         let sink = Sink::new("fender-log", std::io::stderr());
         let (filter, handle) = Layer::new(filter);
         let registry = tracing_subscriber::registry().with(filter);
@@ -58,7 +58,7 @@ impl Logging {
     /// # Errors
     /// A filter that cannot be read.
     pub fn set_level(&self, level: &str) -> Result<(), String> {
-        let filter = EnvFilter::builder().parse(level).map_err(|error| error.to_string())?;
+        let filter: Targets = level.parse().map_err(|error: ParseError| error.to_string())?;
         self.filter.reload(filter).map_err(|error| error.to_string())
     }
 

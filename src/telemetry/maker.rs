@@ -6,13 +6,10 @@ use prometheus::{
     Registry,
 };
 
-use super::sharded::{Family, Figure};
+use super::sharded::{Family, Figure, ROUGH, SPANS, Spans};
 
-/// From a cache's answer to the longest completion.
-const SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
-    600.0,
-];
+/// From what memory takes to what a failing disk takes.
+const COMMITS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 /// Makes a metric and registers it.
 pub(super) struct Maker<'a> {
@@ -31,7 +28,16 @@ impl Maker<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<Family<F>, prometheus::Error> {
-        self.add(Family::new(name, help, labels)?)
+        self.add(Family::new((name, help), labels, SPANS)?)
+    }
+
+    pub(super) fn rough(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<Family<Spans>, prometheus::Error> {
+        self.add(Family::new((name, help), labels, ROUGH)?)
     }
 
     pub(super) fn counters(
@@ -84,6 +90,6 @@ impl Maker<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<HistogramVec, prometheus::Error> {
-        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)?)
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(COMMITS.to_vec()), labels)?)
     }
 }

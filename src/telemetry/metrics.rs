@@ -112,7 +112,7 @@ impl Metrics {
                 "From a request's head to its answer's commit",
                 &["upstream", "route"],
             )?,
-            stream_seconds: made.sharded(
+            stream_seconds: made.rough(
                 "fender_response_stream_seconds",
                 "From a response's head to its end",
                 &["upstream", "route"],
@@ -185,7 +185,7 @@ impl Metrics {
             unretained: self.unretained.with_label_values(&[name]),
             in_flight: self.in_flight.of(&[name]),
             policies: self.policies.upstream(name),
-            streams: self.streams.upstream(name),
+            streams: self.streams.of(name),
             letters: self.letters.upstream(name),
         }
     }

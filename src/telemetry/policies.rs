@@ -10,10 +10,8 @@ use super::metrics::{Live, as_gauge};
 use crate::policy::breaker::State;
 use crate::policy::retry::Stop;
 
-/// What a retry was made for: the faults' reasons and the answers' outcomes.
-const RETRIED: [&str; 7] = ["connect", "tls", "reset", "protocol", "timeout", "transient", "throttled"];
-
-const FALLBACKS: [&str; 3] = ["upstream", "response", "stale"];
+/// What a retry is usually made for: the faults' reasons and the answers' outcomes. Others are there once they were.
+const RETRIED: [&str; 5] = ["connect", "reset", "timeout", "transient", "throttled"];
 
 /// The turns that a breaker takes by itself.
 const TURNS: [(State, State); 4] = [
@@ -153,11 +151,9 @@ impl PolicyVectors {
         for word in RETRIED {
             self.retries.with_label_values(&[name, word]);
         }
-        for stop in Stop::REFUSALS {
+        for stop in Stop::REFUSALS.into_iter().filter(|stop| !matches!(stop, Stop::Patience | Stop::OptedOut))
+        {
             self.retries_refused.with_label_values(&[name, stop.as_str()]);
-        }
-        for kind in FALLBACKS {
-            self.fallback.with_label_values(&[name, kind]);
         }
         PolicyMetrics {
             name: name.to_owned(),
@@ -271,6 +267,11 @@ impl PolicyMetrics {
     /// Shed at a degradation level.
     pub fn shed(&self) {
         self.shed.inc();
+    }
+
+    /// A fallback of this kind is there.
+    pub fn falls_back(&self, kind: &str) {
+        self.fallback.with_label_values(&[self.name.as_str(), kind]);
     }
 
     /// A fallback answered: `upstream`, `response` or `stale`.

@@ -35,7 +35,8 @@ fn parts<T: Default>() -> Box<[Line<T>]> {
 pub(super) trait Figure: Send + Sync + fmt::Debug {
     const KIND: MetricType;
 
-    fn new() -> Self;
+    /// `bounds`: a distribution's buckets, see [`SPANS`].
+    fn new(bounds: &'static [u64]) -> Self;
 
     fn write(&self, metric: &mut Metric);
 }
@@ -61,7 +62,7 @@ impl Count {
 impl Figure for Count {
     const KIND: MetricType = MetricType::COUNTER;
 
-    fn new() -> Self {
+    fn new(_bounds: &'static [u64]) -> Self {
         Self(parts())
     }
 
@@ -104,7 +105,7 @@ impl Level {
 impl Figure for Level {
     const KIND: MetricType = MetricType::GAUGE;
 
-    fn new() -> Self {
+    fn new(_bounds: &'static [u64]) -> Self {
         Self(parts())
     }
 
@@ -116,43 +117,33 @@ impl Figure for Level {
     }
 }
 
-/// From a cache's answer to the longest completion, in microseconds; what is longer counts in the last bucket.
-const BOUNDS: [u64; 18] = [
-    1_000,
-    2_500,
-    5_000,
-    10_000,
-    25_000,
-    50_000,
-    100_000,
-    250_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    30_000_000,
-    60_000_000,
-    120_000_000,
-    300_000_000,
-    600_000_000,
-];
+/// From a cache's answer to the longest completion, in microseconds; what is longer counts in the last bucket. Each bound is a
+/// line of every scrape for every upstream: ten upstreams are to fit into 64 KiB.
+pub(super) const SPANS: &[u64] =
+    &[10_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000, 60_000_000];
+
+/// For what is seldom asked for.
+pub(super) const ROUGH: &[u64] = &[100_000, 1_000_000, 10_000_000, 60_000_000, 300_000_000];
 
 /// The distribution of spans of time.
 #[derive(Debug)]
-pub struct Spans(Box<[Line<Part>]>);
+pub struct Spans {
+    bounds: &'static [u64],
+    parts: Box<[Line<Part>]>,
+}
 
 #[derive(Debug, Default)]
 struct Part {
-    buckets: [AtomicU64; BOUNDS.len() + 1],
+    /// One more than the longest of the scales has bounds.
+    buckets: [AtomicU64; SPANS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
 impl Spans {
     /// One more, of this length.
     pub fn observe(&self, span: Duration) {
-        let Some(Line(part)) = self.0.get(shard()) else { return };
-        let bucket = BOUNDS.partition_point(|bound| Duration::from_micros(*bound) < span);
+        let Some(Line(part)) = self.parts.get(shard()) else { return };
+        let bucket = self.bounds.partition_point(|bound| Duration::from_micros(*bound) < span);
         if let Some(bucket) = part.buckets.get(bucket) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
@@ -163,26 +154,26 @@ impl Spans {
 impl Figure for Spans {
     const KIND: MetricType = MetricType::HISTOGRAM;
 
-    fn new() -> Self {
-        Self(parts())
+    fn new(bounds: &'static [u64]) -> Self {
+        Self { bounds, parts: parts() }
     }
 
     fn write(&self, metric: &mut Metric) {
         let mut count = 0;
         let sum_at = |at: usize| -> u64 {
-            let parts = self.0.iter().filter_map(|Line(part)| part.buckets.get(at));
+            let parts = self.parts.iter().filter_map(|Line(part)| part.buckets.get(at));
             parts.map(|bucket| bucket.load(Ordering::Relaxed)).sum()
         };
-        let mut buckets = Vec::with_capacity(BOUNDS.len());
-        for (at, bound) in BOUNDS.iter().enumerate() {
+        let mut buckets = Vec::with_capacity(self.bounds.len());
+        for (at, bound) in self.bounds.iter().enumerate() {
             count += sum_at(at);
             let mut bucket = proto::Bucket::default();
             bucket.set_cumulative_count(count);
             bucket.set_upper_bound(Duration::from_micros(*bound).as_secs_f64());
             buckets.push(bucket);
         }
-        count += sum_at(BOUNDS.len());
-        let nanoseconds = self.0.iter().fold(Duration::ZERO, |sum, Line(part)| {
+        count += sum_at(self.bounds.len());
+        let nanoseconds = self.parts.iter().fold(Duration::ZERO, |sum, Line(part)| {
             sum.saturating_add(Duration::from_nanos(part.nanoseconds.load(Ordering::Relaxed)))
         });
         let mut histogram = proto::Histogram::default();
@@ -200,6 +191,7 @@ pub(super) struct Family<F>(Arc<Inner<F>>);
 #[derive(Debug)]
 struct Inner<F> {
     desc: Desc,
+    bounds: &'static [u64],
     figures: Mutex<HashMap<Vec<String>, Arc<F>>>,
 }
 
@@ -210,17 +202,21 @@ impl<F> Clone for Family<F> {
 }
 
 impl<F: Figure> Family<F> {
-    pub(super) fn new(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(
+        (name, help): (&str, &str),
+        labels: &[&str],
+        bounds: &'static [u64],
+    ) -> Result<Self, prometheus::Error> {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         let desc = Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())?;
-        Ok(Self(Arc::new(Inner { desc, figures: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { desc, bounds, figures: Mutex::default() })))
     }
 
     /// The figure of these labels' values, in the order of the labels; there from now on.
     pub(super) fn of(&self, values: &[&str]) -> Arc<F> {
         let key = values.iter().map(|value| (*value).to_owned()).collect();
         let mut figures = self.0.figures.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(figures.entry(key).or_insert_with(|| Arc::new(F::new())))
+        Arc::clone(figures.entry(key).or_insert_with(|| Arc::new(F::new(self.0.bounds))))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The metrics of event streams.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec};
@@ -67,7 +67,7 @@ impl StreamEnd {
 }
 
 /// The vectors themselves.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct StreamVectors {
     ends: IntCounterVec,
     first_content: Family<Spans>,
@@ -95,40 +95,60 @@ impl StreamVectors {
         })
     }
 
-    /// All of one upstream's figures, there from now on.
-    pub(super) fn upstream(&self, name: &str) -> StreamMetrics {
-        StreamMetrics {
-            ends: StreamEnd::ALL.map(|end| self.ends.with_label_values(&[name, end.as_str()])),
-            first_content: self.first_content.of(&[name]),
-            between_content: self.between_content.of(&[name]),
-        }
+    /// One upstream's figures. They are there once it is known to stream: most APIs never do, and each has forty lines.
+    pub(super) fn of(&self, name: &str) -> StreamMetrics {
+        StreamMetrics(Arc::new(Lazy { vectors: self.clone(), name: name.to_owned(), made: OnceLock::new() }))
     }
 }
 
 /// One upstream's streams in figures.
 #[derive(Debug, Clone)]
-pub struct StreamMetrics {
+pub struct StreamMetrics(Arc<Lazy>);
+
+#[derive(Debug)]
+struct Lazy {
+    vectors: StreamVectors,
+    name: String,
+    made: OnceLock<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
     ends: [IntCounter; StreamEnd::ALL.len()],
     first_content: Arc<Spans>,
     between_content: Arc<Spans>,
 }
 
 impl StreamMetrics {
+    /// The upstream streams: its figures are there from now on.
+    pub fn expected(&self) {
+        self.made();
+    }
+
     /// A stream ended so.
     pub fn ended(&self, end: StreamEnd) {
         let at = StreamEnd::ALL.iter().position(|each| *each == end);
-        if let Some(counter) = at.and_then(|at| self.ends.get(at)) {
+        if let Some(counter) = at.and_then(|at| self.made().ends.get(at)) {
             counter.inc();
         }
     }
 
     /// Its first event with content came so long after its attempt's start.
     pub fn first_content(&self, after: Duration) {
-        self.first_content.observe(after);
+        self.made().first_content.observe(after);
     }
 
     /// A further one came so long after the one before.
     pub fn between_content(&self, gap: Duration) {
-        self.between_content.observe(gap);
+        self.made().between_content.observe(gap);
+    }
+
+    fn made(&self) -> &Made {
+        let Lazy { vectors, name, made } = &*self.0;
+        made.get_or_init(|| Made {
+            ends: StreamEnd::ALL.map(|end| vectors.ends.with_label_values(&[name, end.as_str()])),
+            first_content: vectors.first_content.of(&[name]),
+            between_content: vectors.between_content.of(&[name]),
+        })
     }
 }

@@ -12,7 +12,7 @@ use super::policies::Policies;
 use super::pool::Pool;
 use super::tls;
 use crate::config;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Form};
 use crate::policy::reason::Reason;
 use crate::telemetry::metrics::UpstreamMetrics;
 
@@ -56,6 +56,9 @@ impl Upstream {
         let endpoints: Vec<_> =
             settings.urls.iter().map(|url| Arc::new(Endpoint::new(url.clone()))).collect();
         let pools = std::iter::repeat_with(|| Pool::new(endpoints.len())).take(workers).collect();
+        if [Form::Sse, Form::NdJson].into_iter().any(|form| settings.spoken().has_end_mark(form)) {
+            metrics.streams.expected();
+        }
         let upstream = Self {
             name: name.to_owned(),
             settings,

@@ -215,3 +215,19 @@ fn the_soft_limit_of_open_files_is_no_limit() {
         .collect();
     drop(clients);
 }
+
+/// A scrape is taken every few seconds, from each pod.
+#[test]
+fn ten_upstreams_are_scraped_in_64_kib() {
+    let upstream = Upstream::ok("ok");
+    let one = |number| {
+        format!("[upstream.service-{number}]\nurl = \"{}\"\nroute = \"/s{number}\"\n", upstream.url())
+    };
+    let fender = Fender::start((0..10).map(one).collect::<String>());
+    for number in 0..10 {
+        assert_eq!(fender.get(&format!("/s{number}/path")).status(), 200);
+        assert_eq!(fender.post(&format!("/s{number}/path"), "", b"x").status(), 200);
+    }
+    let scraped = fender.admin_get("/metrics");
+    assert!(scraped.body.len() < 64 * 1024, "{}", scraped.body.len());
+}

@@ -763,3 +763,53 @@ fn an_import_tells_each_line_that_it_does_not_take_by_its_number() {
     assert!(told.contains("line 19: not a letter: ") && told.contains("16 failed"), "{told}");
     assert_eq!(letters(&fender).len(), 1);
 }
+
+/// The store may come later than the traffic: its folder is a volume that is not there yet.
+#[test]
+fn a_store_that_cannot_be_opened_at_the_start_stops_no_traffic() {
+    let (upstream, well) = patient("503 Busy\r\nretry-after: 0");
+    let (setup, folder) = keeping(&upstream.as_api(FAST));
+    let volume = folder.path().join("volume");
+    let path = volume.join("letters.db");
+    let fender = setup.with_store(&path).start();
+    let healthy = || fender.metric("fender_dead_letter_store_healthy", &[]);
+    assert_eq!(healthy(), 0.0);
+    assert_eq!(fender.admin_get("/health/ready").status(), 200);
+    assert_eq!(fender.admin_get("/health").json()["level"], "minor");
+    // A write that needs it hears its own failure.
+    assert_eq!(fender.post("/", "", b"lost").status(), 503);
+    well.store(true, Ordering::SeqCst);
+    eventually("the breaker closes", || fender.post("/", "", b"fine").status() == 200);
+    // Once the volume is there, writes are kept.
+    std::fs::create_dir(&volume).unwrap();
+    eventually("the store is open", || healthy() == 1.0);
+    fender.logged("store opened");
+    well.store(false, Ordering::SeqCst);
+    assert_eq!(fender.post("/", "", b"kept").status(), 202);
+    well.store(true, Ordering::SeqCst);
+    eventually("it is delivered", || letters(&fender).iter().all(|letter| letter["state"] == "delivered"));
+}
+
+/// A rolling change: the new process starts before the old one has ended, on the same volume.
+#[test]
+fn a_second_fender_waits_for_the_store_and_takes_over() {
+    let (upstream, well) = patient("503 Busy\r\nretry-after: 0");
+    let (setup, _folder) = keeping(&upstream.as_api(FAST));
+    let setup = setup.server("drain_quiet = \"0s\"\n");
+    let first = setup.clone().start();
+    let answer = first.post("/", "", b"kept");
+    assert_eq!(answer.status(), 202);
+    let second = setup.start();
+    assert_eq!(second.metric("fender_dead_letter_store_healthy", &[]), 0.0);
+    let refused = second.logged("the store cannot be opened: no letter is taken until it can");
+    assert!(
+        refused["error"].as_str().is_some_and(|error| error.contains("in use by another Fender")),
+        "{refused}"
+    );
+    first.sigterm();
+    assert!(first.wait_exit(Duration::from_secs(10)).success());
+    eventually("it takes over", || second.metric("fender_dead_letter_store_healthy", &[]) == 1.0);
+    well.store(true, Ordering::SeqCst);
+    let id = answer.field("fender-letter");
+    eventually("the letter is delivered by the second", || state_of(&second, &id) == "delivered");
+}

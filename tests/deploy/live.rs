@@ -181,7 +181,10 @@ fn alerts_fire_and_panels_are_drawn_by_a_real_prometheus() {
     // What does not happen here is not told: nothing is an hour old, the store is well, replays end.
     let names: BTreeSet<&str> = firing.iter().map(|(name, _)| name.as_str()).collect();
     let silent: Vec<&str> = ALERTS.into_iter().filter(|name| !names.contains(name)).collect();
-    assert_eq!(silent, ["FenderLetterOld", "FenderLettersStuckSending", "FenderStoreUnhealthy"]);
+    assert_eq!(
+        silent,
+        ["FenderLetterOld", "FenderLettersStuckSending", "FenderStoreNearlyFull", "FenderStoreUnhealthy"]
+    );
     for (alert, upstream) in &firing {
         assert!(
             !(["well", "streams"].contains(&upstream.as_str()) && alert != "FenderFailureRateHigh"),

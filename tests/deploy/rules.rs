@@ -6,7 +6,7 @@ use std::process::Command;
 use super::{deploy, fine, have, python, read, yaml, yaml_of};
 
 /// One name each: `docs/guides/alerts.md` and operators' own routes know them by these.
-pub(super) const ALERTS: [&str; 14] = [
+pub(super) const ALERTS: [&str; 15] = [
     "FenderBreakerOpen",
     "FenderConfigReloadFailed",
     "FenderDegradationHigh",
@@ -20,6 +20,7 @@ pub(super) const ALERTS: [&str; 14] = [
     "FenderLettersStuckSending",
     "FenderQuotaSpent",
     "FenderRetryBudgetSpent",
+    "FenderStoreNearlyFull",
     "FenderStoreUnhealthy",
 ];
 
@@ -92,7 +93,7 @@ fn every_alert_says_how_bad_it_is_what_it_is_and_what_to_do() {
             let expr = rule["expr"].as_str().unwrap();
             // Those whose series bear an upstream name it.
             let by_upstream =
-                !["fender_dead_letter_oldest", "store_healthy", "degradation", "config_reload", "up{"]
+                !["fender_dead_letter_oldest", "dead_letter_store", "degradation", "config_reload", "up{"]
                     .iter()
                     .any(|whole| expr.contains(whole));
             assert_eq!(annotation("summary").contains("{{ $labels.upstream }}"), by_upstream, "{name}");

@@ -51,7 +51,7 @@ fn everything() -> String {
     let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("letters.db");
-    let more = "dead_letter.mode = \"on_failure\"\nhealth.path = \"/\"\nrate_limit = [{ requests = 1000 }]\n\
+    let more = "dialect = \"openai\"\ndead_letter.mode = \"on_failure\"\nhealth.path = \"/\"\nrate_limit = [{ requests = 1000 }]\n\
         fallback = [{ stale = \"1m\" }]";
     let fender = Setup::new(format!("[dead_letter]\npath = {path:?}\n{}", upstream.as_api(more))).start();
     assert_eq!(fender.get("/").status(), 200);

@@ -336,3 +336,24 @@ fn the_reference_tells_every_key_and_marks_what_is_special() {
         assert!(page.contains(told), "{told}");
     }
 }
+
+/// A file that ships and is made by code that does not.
+fn ships(path: &str, made: &Value) {
+    let made = format!("{made:#}\n");
+    let path = root().join(path);
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(&path, &made).unwrap();
+    }
+    let have = fs::read_to_string(&path).unwrap_or_default();
+    assert!(have == made, "{} is not what the code makes: renew it with `just docs`", path.display());
+}
+
+#[test]
+fn the_schema_that_ships_is_made_from_the_model() {
+    ships("config/schema.json", &schema());
+}
+
+#[test]
+fn the_openapi_document_that_ships_is_made_from_the_table_of_calls() {
+    ships("src/admin/openapi.json", &fender::admin::openapi());
+}

@@ -54,6 +54,14 @@ impl Setup {
         self
     }
 
+    /// The store that the upstreams' lines name, elsewhere.
+    pub(crate) fn with_store(mut self, path: &Path) -> Self {
+        let (head, rest) = self.upstreams.split_once("path = \"").expect("a store is named");
+        let (_, rest) = rest.split_once('"').expect("its path ends");
+        self.upstreams = format!("{head}path = {path:?}{rest}");
+        self
+    }
+
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self

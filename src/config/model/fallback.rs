@@ -24,6 +24,18 @@ pub struct Fallback {
     pub action: FallbackAction,
 }
 
+impl FallbackAction {
+    /// The word for it: `upstream`, `response` or `stale`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Upstream { .. } => "upstream",
+            Self::Response(_) => "response",
+            Self::Stale(_) => "stale",
+        }
+    }
+}
+
 /// How a fallback answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FallbackAction {

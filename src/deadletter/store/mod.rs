@@ -59,6 +59,8 @@ struct Inner {
     slow: Reader,
     shared: Arc<Shared>,
     retention: Retention,
+    /// All that the files may occupy.
+    max_bytes: u64,
     /// The last capture found no room.
     no_room: AtomicBool,
     /// Told when an operator replays.
@@ -94,18 +96,37 @@ impl Store {
         settings: &DeadLetter,
         on_commit: impl Fn(Duration) + Send + 'static,
     ) -> Result<(Self, Opened), OpenError> {
+        let (store, opened) = Self::open_or_wait(settings, on_commit)?;
+        Ok((store, opened?))
+    }
+
+    /// Like [`Self::open_observed`], but a file that cannot be opened now (it is another's, the disk fails, its folder is not
+    /// there) is tried again each second; until then the store takes nothing.
+    ///
+    /// # Errors
+    /// The outer one: a newer Fender wrote the file, or the threads cannot be had. The inner one: why it waits.
+    pub fn open_or_wait(
+        settings: &DeadLetter,
+        on_commit: impl Fn(Duration) + Send + 'static,
+    ) -> Result<(Self, Result<Opened, OpenError>), OpenError> {
         let place = Place::new(&settings.path);
-        let lock = place.lock()?;
         let limits = Limits::of(settings.max_bytes);
         let opener = Opener { place: place.clone(), sync: settings.sync, limits };
-        let (conn, opened) = opener.start()?;
-
         let shared = Arc::new(Shared::default());
         let queue = usize::try_from(QUEUE_KIB / LEAST_KIB).unwrap_or(1);
         // One more than there are places: a close finds room behind a full queue.
         let (asked, asks) = sync_channel(queue + 1);
-        let writer = Writer::new(opener, conn, lock, Arc::clone(&shared), asks, Box::new(on_commit));
-        let writer = writer.map_err(|trouble| place.failed(trouble))?;
+        let mut writer = Writer::new(
+            opener,
+            "it is not open yet".to_owned(),
+            Arc::clone(&shared),
+            asks,
+            Box::new(on_commit),
+        );
+        let opened = writer.begin();
+        if let Err(error @ OpenError::Newer { .. }) = opened {
+            return Err(error);
+        }
         let reader = |name| {
             Reader::start(name, settings.path.clone(), Arc::clone(&shared.epoch))
                 .map_err(|error| place.failed(error))
@@ -117,6 +138,7 @@ impl Store {
             slow: reader("letters-list")?,
             shared,
             retention: Retention { delivered: settings.retain_delivered, parked: settings.retain_parked },
+            max_bytes: settings.max_bytes,
             no_room: AtomicBool::new(false),
             by_hand: Notify::new(),
         };
@@ -281,6 +303,12 @@ impl Store {
     pub fn takes_letters(&self) -> bool {
         let figures = self.inner.shared.figures.load();
         figures.healthy && !figures.full && !self.inner.no_room.load(Ordering::Relaxed)
+    }
+
+    /// All that the files may occupy: `dead_letter.max_bytes`.
+    #[must_use]
+    pub fn max_bytes(&self) -> u64 {
+        self.inner.max_bytes
     }
 
     /// Waits until an operator has sent letters on their way again.

@@ -18,7 +18,8 @@ use super::space::{self, Room};
 use super::trouble::{Reach, Trouble};
 use crate::clock;
 use crate::deadletter::id::LetterId;
-use crate::deadletter::query::{Figures, Opened, StoreError};
+use crate::deadletter::query::{Figures, OpenError, Opened, StoreError};
+use crate::telemetry::events::{StoreOpened, emit};
 
 /// What the writer tells to all who hold the store.
 #[derive(Debug, Default)]
@@ -36,7 +37,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     asked: Receiver<Asked>,
     on_commit: OnCommit,
-    lock: Lock,
+    /// `None`: the file has never been opened yet, which is tried again too.
+    lock: Option<Lock>,
     /// The connection, or why there is none.
     db: Result<Connection, String>,
     /// Pages in the WAL, as SQLite tells after each commit.
@@ -65,22 +67,22 @@ const MEND_EVERY: Duration = Duration::from_secs(1);
 type Queued = (Box<dyn Job>, OwnedSemaphorePermit);
 
 impl Writer {
+    /// Without a file yet, for this reason: see [`Self::begin`].
     pub(super) fn new(
         opener: Opener,
-        conn: Connection,
-        lock: Lock,
+        why: String,
         shared: Arc<Shared>,
         asked: Receiver<Asked>,
         on_commit: OnCommit,
-    ) -> Result<Self, Trouble> {
-        let mut writer = Self {
-            starved: space::rebuild(&opener.place, opener.limits).is_err(),
+    ) -> Self {
+        let writer = Self {
+            starved: false,
             opener,
             shared,
             asked,
             on_commit,
-            lock,
-            db: Err(String::new()),
+            lock: None,
+            db: Err(why),
             wal_pages: Arc::default(),
             spent: None,
             last_id: None,
@@ -89,8 +91,18 @@ impl Writer {
             mended: clock::now(),
             flushed: clock::now(),
         };
-        writer.adopt(conn)?;
-        Ok(writer)
+        writer.publish();
+        writer
+    }
+
+    /// Opens the file for the first time, and judges what a crash left behind.
+    pub(super) fn begin(&mut self) -> Result<Opened, OpenError> {
+        let lock = self.opener.place.lock()?;
+        let (conn, opened) = self.opener.start()?;
+        self.starved = space::rebuild(&self.opener.place, self.opener.limits).is_err();
+        self.adopt(conn).map_err(|trouble| self.opener.place.failed(trouble))?;
+        self.lock = Some(lock);
+        Ok(opened)
     }
 
     /// Works until the store is closed, or its last handle is gone.
@@ -296,6 +308,13 @@ impl Writer {
     /// Tries what ails.
     fn mend(&mut self) {
         self.mended = clock::now();
+        if self.lock.is_none() {
+            match self.begin() {
+                Ok(opened) => emit(&StoreOpened::from(&opened)),
+                Err(error) => self.db = Err(error.to_string()),
+            }
+            return;
+        }
         if self.db.is_err() {
             let mut opened = Opened::default();
             let conn = self.opener.again(self.suspect, &mut self.unsure, &mut opened);
