@@ -39,30 +39,43 @@ impl Interpolated {
 /// Follows every reference in the tree.
 pub(super) fn interpolate(tree: &mut Node, environment: Environment<'_>) -> Interpolated {
     let mut done = Interpolated::default();
-    let names = tree.clone();
-    walk(tree, &names, &mut Vec::new(), environment, &mut done);
+    let mut complaints = Vec::new();
+    walk(tree, &mut Vec::new(), environment, &mut done, &mut complaints);
+    for Complaint { path, message, help } in complaints {
+        done.problems.push(Problem::value_of(tree, &path, message).help(help));
+        if done.broken.last() != Some(&path) {
+            done.broken.push(path);
+        }
+    }
     done
+}
+
+/// What is wrong with a reference, before the whole tree can be asked how to name its place.
+struct Complaint {
+    path: Vec<Step>,
+    message: String,
+    help: String,
 }
 
 fn walk(
     node: &mut Node,
-    root: &Node,
     path: &mut Vec<Step>,
     environment: Environment<'_>,
     done: &mut Interpolated,
+    wrong: &mut Vec<Complaint>,
 ) {
     match &mut node.value {
         Value::Table(table) => {
             for (key, child) in table {
                 path.push(Step::Key(key.clone()));
-                walk(child, root, path, environment, done);
+                walk(child, path, environment, done, wrong);
                 path.pop();
             }
         }
         Value::Array(items) => {
             for (number, item) in items.iter_mut().enumerate() {
                 path.push(Step::Item(number));
-                walk(&mut item.node, root, path, environment, done);
+                walk(&mut item.node, path, environment, done, wrong);
                 path.pop();
             }
         }
@@ -70,11 +83,8 @@ fn walk(
             match resolve(&text.raw, node.origin.folder(), environment, done) {
                 Ok(resolved) => text.resolved = Some(resolved),
                 Err(complaints) => {
-                    let problems = complaints
-                        .into_iter()
-                        .map(|(message, help)| Problem::value_of(root, path, message).help(help));
-                    done.problems.extend(problems);
-                    done.broken.push(path.clone());
+                    let placed = |(message, help)| Complaint { path: path.clone(), message, help };
+                    wrong.extend(complaints.into_iter().map(placed));
                 }
             }
         }

@@ -203,7 +203,7 @@ impl Metrics {
             upstream: upstream.to_owned(),
             route: route.to_owned(),
             requests: self.requests.clone(),
-            codes: std::array::from_fn(|_| OnceLock::new()),
+            codes: Default::default(),
             request_seconds: self.request_seconds.of(&[upstream, route]),
             stream_seconds: self.stream_seconds.of(&[upstream, route]),
         };
@@ -322,7 +322,8 @@ impl UpstreamMetrics {
     }
 }
 
-type Codes = Box<[OnceLock<Arc<Count>>]>;
+/// By the status's first digit, then by the rest: of the hundreds most are never answered.
+type Codes = [OnceLock<Box<[OnceLock<Arc<Count>>]>>; 5];
 
 /// One route's figures.
 #[derive(Debug)]
@@ -330,8 +331,8 @@ pub struct RouteMetrics {
     upstream: String,
     route: String,
     requests: Family<Count>,
-    /// By source, then by status less 100: a counter is looked up by its labels once.
-    codes: [OnceLock<Codes>; 4],
+    /// By source, then by status: a counter is looked up by its labels once.
+    codes: [Codes; 4],
     request_seconds: Arc<Spans>,
     stream_seconds: Arc<Spans>,
 }
@@ -352,8 +353,9 @@ impl RouteMetrics {
 
     fn counter(&self, status: u16, source: Source) -> Option<&Arc<Count>> {
         let codes = self.codes.get(source as usize)?;
-        let codes = codes.get_or_init(|| std::iter::repeat_with(OnceLock::new).take(500).collect());
-        let cell = codes.get(usize::from(status.checked_sub(100)?))?;
+        let hundred = codes.get(usize::from(status / 100).checked_sub(1)?)?;
+        let hundred = hundred.get_or_init(|| std::iter::repeat_with(OnceLock::new).take(100).collect());
+        let cell = hundred.get(usize::from(status % 100))?;
         Some(cell.get_or_init(|| {
             let labels = [self.upstream.as_str(), self.route.as_str(), &status.to_string(), source.as_str()];
             self.requests.of(&labels)
