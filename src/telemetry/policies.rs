@@ -287,6 +287,12 @@ impl PolicyMetrics {
         }
     }
 
+    /// There is no active check any more: what it found last is not shown for ever.
+    pub fn not_checked(&self) {
+        // Nothing to take away is as good.
+        drop(self.check_up.remove_label_values(&[self.name.as_str()]));
+    }
+
     /// An active check ended; the upstream counts as `up` now.
     pub fn checked(&self, ok: bool, up: bool) {
         self.checks.with_label_values(&[self.name.as_str(), if ok { "ok" } else { "failed" }]).inc();

@@ -81,7 +81,12 @@ impl Policies {
         if settings.health.path.is_some() {
             self.metrics.checked_actively();
         } else {
+            if self.check.down() {
+                // Nobody will say that it is well again: the breakers find out by themselves.
+                self.breakers().iter().for_each(|breaker| breaker.health_up(now));
+            }
             self.check.off();
+            self.metrics.not_checked();
         }
     }
 
