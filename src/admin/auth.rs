@@ -24,16 +24,24 @@ pub(crate) struct Caller {
     name: String,
     role: Role,
     upstreams: Option<Vec<String>>,
+    /// `None`: whoever has the file itself.
+    token: Option<Token>,
 }
 
 impl Caller {
     /// Whoever has the file itself may do all.
     pub(crate) fn with_the_file() -> Self {
-        Self { name: "command line".to_owned(), role: Role::Operator, upstreams: None }
+        Self { name: "command line".to_owned(), role: Role::Operator, upstreams: None, token: None }
     }
 
     fn of(token: &Token) -> Self {
-        Self { name: token.name.clone(), role: token.role, upstreams: token.upstreams.clone() }
+        let Token { name, role, upstreams, .. } = token.clone();
+        Self { name, role, upstreams, token: Some(token.clone()) }
+    }
+
+    /// Whether its token is still what it was: a reload may have changed or removed it.
+    pub(super) fn is_still_known(&self, settings: &config::Admin) -> bool {
+        self.token.as_ref().is_none_or(|token| settings.token.contains(token))
     }
 
     /// The token's name.

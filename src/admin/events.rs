@@ -88,6 +88,7 @@ async fn events(
         line.has_no_end();
     }
     let reader = Reader {
+        admin: Arc::clone(&admin),
         feed: Arc::clone(&admin.feed),
         news: admin.feed.watch(),
         phase: admin.drain.watch(),
@@ -135,6 +136,7 @@ impl Wanted {
 
 /// One reader of the feed.
 struct Reader {
+    admin: Arc<Admin>,
     feed: Arc<Feed>,
     news: watch::Receiver<u64>,
     phase: watch::Receiver<Phase>,
@@ -146,7 +148,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// The next piece of the stream; `None` at the end of the process.
+    /// The next piece of the stream; `None` at the end of the process, or of the token.
     async fn next(mut self) -> Option<(Self, Bytes)> {
         if let Some(torn) = self.hello.take() {
             let mut hello = format!("retry: {RETRY_MS}\n: events of fender\n\n");
@@ -157,6 +159,10 @@ impl Reader {
         }
         loop {
             self.news.borrow_and_update();
+            // A reload is an event itself: whose token it has taken hears no more.
+            if !self.wanted.caller.is_still_known(&self.admin.settings.load()) {
+                return None;
+            }
             let text = self.take();
             if !text.is_empty() {
                 return Some((self, text.into()));

@@ -237,3 +237,27 @@ fn a_follower_does_not_hold_up_a_drain() {
     follower.until("drain.started");
     assert!(fender.wait_exit(Duration::from_secs(10)).success());
 }
+
+/// What a reload does to a token it does to those who follow with it: one that is gone or changed hears no more.
+#[test]
+fn a_token_that_is_taken_away_hears_no_more() {
+    let upstream = Upstream::ok("ok");
+    let tokens = |secret: &str| {
+        format!(
+            "{TOKENS_OF_ALL}[[admin.token]]\nname = \"guest\"\nrole = \"viewer\"\nsecret = \"{secret}\"\n"
+        )
+    };
+    let fender = Setup::new(upstream.as_api("")).admin(&tokens("first-secret")).start();
+    let mut guest = Follower::of("first-secret", &fender, "", "");
+    let mut ops = Follower::start(&fender, "", "");
+    fender.rewrite_config(&Setup::new(upstream.as_api("")).admin(&tokens("second-secret")));
+    fender.sighup();
+    fender.logged("config reloaded");
+    ops.until("config.reloaded");
+    word(&fender, "api", "force-open");
+    ops.until("breaker.opened");
+    while let Some(chunk) = guest.client.chunk().filter(|chunk| !chunk.is_empty()) {
+        assert!(!String::from_utf8_lossy(&chunk).contains("breaker.opened"));
+    }
+    Follower::of("second-secret", &fender, "", "");
+}
