@@ -95,7 +95,12 @@ impl Caller {
 #[derive(Debug)]
 pub(super) struct Guesses {
     limits: Mutex<Limits>,
+    /// When it was last told that there were too many.
+    told: Mutex<Option<Instant>>,
 }
+
+/// The log is told no more often that there are too many: it has better things to hold.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 const GUESSES_AT_ONCE: u32 = 100;
 const GUESSES_PER_SECOND: u32 = 10;
@@ -109,11 +114,21 @@ impl Default for Guesses {
             key: Key::Word(RateLimitWord::Upstream),
             max_wait: Duration::ZERO,
         };
-        Self { limits: Mutex::new(Limits::new(&[limit])) }
+        Self { limits: Mutex::new(Limits::new(&[limit])), told: Mutex::default() }
     }
 }
 
 impl Guesses {
+    /// Whether it is worth telling again that there are too many.
+    fn is_news(&self, now: Instant) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = told.is_none_or(|last| now.saturating_duration_since(last) >= TELL_EVERY);
+        if news {
+            *told = Some(now);
+        }
+        news
+    }
+
     /// Whose token it is, if it is anybody's.
     fn judge<'a>(
         &self,
@@ -166,7 +181,9 @@ fn known(admin: &Admin, request: &Request) -> Result<Caller, No> {
     let from = request.extensions().get::<Line>().map_or(UNKNOWN, Line::peer);
     let settings = admin.settings.load();
     let judged = admin.own.guesses.judge(from, clock::now(), || owner(&settings, secret));
-    if let Err(No::Enough(_)) = judged {
+    if let Err(No::Enough(_)) = judged
+        && admin.own.guesses.is_news(clock::now())
+    {
         tracing::warn!(%from, "audit: too many wrong tokens");
     }
     judged.map(Caller::of)

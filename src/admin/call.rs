@@ -202,15 +202,31 @@ impl<S: Clone + Send + Sync + 'static> Call<S> {
 pub(super) fn routed<S: Clone + Send + Sync + 'static>(calls: Vec<Call<S>>) -> Router<S> {
     calls.into_iter().fold(Router::new(), |router, call| {
         let rule = call.rule;
-        let guard = from_fn(move |request: Request, next: Next| admitted(rule, request, next));
         let bounds = (DefaultBodyLimit::max(call.body_max), RequestBodyLimitLayer::new(call.body_max));
-        let routes: MethodRouter<S> = call.routes.layer(bounds.0);
+        let acts = call.method != Method::GET;
+        let asks = call.query.is_some() || !rule.needs_token();
+        let guard = from_fn(move |request: Request, next: Next| admitted((rule, asks), request, next));
+        let mut routes = call.routes;
+        if acts {
+            routes = routes.layer(from_fn(to_its_end));
+        }
+        let routes: MethodRouter<S> = routes.layer(bounds.0);
         let routes: MethodRouter<S> = routes.layer(bounds.1);
         router.route(call.path, routes.layer(guard))
     })
 }
 
-async fn admitted(rule: Rule, request: Request, next: Next) -> Response {
+/// What has been begun is done, and told, though whoever asked for it has hung up.
+async fn to_its_end(request: Request, next: Next) -> Response {
+    let done = tokio::spawn(next.run(request)).await;
+    done.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+async fn admitted((rule, asks): (Rule, bool), request: Request, next: Next) -> Response {
+    if !asks && request.uri().query().is_some_and(|query| !query.is_empty()) {
+        // Taken for nothing, a filter that stands in the wrong place would mean all.
+        return No::bad("this call takes no query").into_response();
+    }
     if let Err(no) = rule.admits(request.extensions().get()) {
         if let Some(caller) = request.extensions().get::<Caller>() {
             caller.audit_refused(request.method(), request.uri().path());

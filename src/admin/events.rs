@@ -77,8 +77,10 @@ async fn events(
         let why = format!("{READERS_MAX} readers follow the events already");
         return Err(No::Because(StatusCode::SERVICE_UNAVAILABLE, why));
     };
-    let resumed =
-        headers.get("last-event-id").and_then(|id| id.to_str().ok()).or(asked.last_event_id.as_deref());
+    let resumed = headers
+        .get("last-event-id")
+        .map(|id| id.to_str().unwrap_or("unreadable"))
+        .or(asked.last_event_id.as_deref());
     let resumed = resumed.filter(|id| !id.is_empty());
     let known = resumed.and_then(|id| admin.feed.number(id));
     // An id of another life of the process: what happened between is not known, what there is is told.

@@ -1,10 +1,15 @@
 //! What a call is given, read strictly and within bounds.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::problem::No;
 
@@ -45,7 +50,27 @@ async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, No>
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, No> {
-    serde_json::from_slice(body).map_err(|error| No::bad(format!("the body cannot be read: {error}")))
+    let mut from = serde_json::Deserializer::from_slice(body);
+    let read = object(&mut from).and_then(|read| from.end().map(|()| read));
+    read.map_err(|error| No::bad(format!("the body cannot be read: {error}")))
+}
+
+/// What is written as an object, and nothing else: a list of values in the order of the fields would be taken for one too, and
+/// an empty list for one that says nothing.
+pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    struct Members<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(members))
+        }
+    }
+    from.deserialize_map(Members(PhantomData))
 }
 
 /// The parameters of the query.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body as Stream, Bytes};
 use axum::extract::{Extension, Path, State as Shared};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use axum::http::{HeaderMap, StatusCode};
@@ -10,17 +10,17 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::auth::Caller;
 use super::call::{self, Call, Format, Rule};
-use super::given::{MaybeBody, Query};
+use super::given::{Body, MaybeBody, Query, object};
 use super::letter_view::{
     self, Asked, Done, Letters, NotDone, NotTakenIn, Purged, StatsTold, TakenIn, Verified, Whole,
 };
 use super::problem::No;
 use crate::deadletter::{Act, Filter, Imported, Letter, LetterId, State, Store, StoreError, Told};
-use crate::telemetry::events::{Event as _, LettersActedOn};
-use crate::telemetry::feed::Feed;
+use crate::telemetry::feed::{Feed, Told as FeedTold};
 
 /// Letters on a page, unless the call says otherwise, and at most.
 const PAGE: u32 = 100;
@@ -87,7 +87,7 @@ fn calls() -> Vec<Call<Desk>> {
             .gives::<Done>()
             .fails(&[404]),
         Call::post("/api/v1/letters/discard", operator, "Gives many up", discard_many)
-            .may_take::<Bulk>()
+            .takes::<BulkDiscard>()
             .gives::<Done>()
             .fails(&[404]),
         Call::post("/api/v1/letters/purge", operator, "Removes delivered and discarded ones", purge)
@@ -126,14 +126,17 @@ fn calls() -> Vec<Call<Desk>> {
     ]
 }
 
+/// So many lines that cannot be taken in are told one by one; whoever sends more sends no export.
+const FAILED_MAX: usize = 1_000;
+
 /// An import takes a few hundred letters at a time.
 const IMPORT_MAX: usize = 16 * 1024 * 1024;
 
 type Called = (Shared<Desk>, Extension<Caller>);
 
-type Answer<T> = Result<Json<T>, No>;
+type Outcome<T> = Result<Json<T>, No>;
 
-async fn list((Shared(desk), Extension(caller)): Called, Query(asked): Query<Asked>) -> Answer<Letters> {
+async fn list((Shared(desk), Extension(caller)): Called, Query(asked): Query<Asked>) -> Outcome<Letters> {
     let (filter, limit, cursor) = asked.read(&caller).map_err(No::bad)?;
     let page = desk.store()?.list(filter, limit.unwrap_or(PAGE).clamp(1, PAGE_MAX), cursor).await?;
     let letters = page.letters.iter().map(|letter| told(&caller, letter)).collect();
@@ -189,36 +192,48 @@ fn if_match(headers: &HeaderMap) -> Result<Option<&str>, No> {
 
 /// Which letters a bulk call means: all that the filter names, up to `limit`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct Bulk {
+    #[serde(default, deserialize_with = "object")]
     filter: Asked<Whole>,
     /// At most so many; 10,000 in any case.
     #[schemars(extend("maximum" = u32::MAX))]
     limit: Option<Whole>,
 }
 
-async fn replay_many(called: Called, asked: MaybeBody<Bulk>) -> Answer<Done> {
+async fn replay_many(called: Called, asked: MaybeBody<Bulk>) -> Outcome<Done> {
     many(called, asked, Act::Replay).await
 }
 
-async fn discard_many(called: Called, asked: MaybeBody<Bulk>) -> Answer<Done> {
-    many(called, asked, Act::Discard).await
+/// As [`Bulk`], but it must say which: nobody gives all up by saying nothing.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BulkDiscard {
+    #[serde(deserialize_with = "object")]
+    filter: Asked<Whole>,
+    /// At most so many; 10,000 in any case.
+    #[schemars(extend("maximum" = u32::MAX))]
+    limit: Option<Whole>,
 }
 
-async fn many((Shared(desk), Extension(caller)): Called, asked: MaybeBody<Bulk>, act: Act) -> Answer<Done> {
+async fn discard_many(called: Called, Body(asked): Body<BulkDiscard>) -> Outcome<Done> {
+    many(called, MaybeBody(Bulk { filter: asked.filter, limit: asked.limit }), Act::Discard).await
+}
+
+async fn many((Shared(desk), Extension(caller)): Called, asked: MaybeBody<Bulk>, act: Act) -> Outcome<Done> {
     let (store, filter, limit) = desk.bulk(&caller, asked)?;
+    let upstream = filter.upstream.clone();
     let result = store.bulk(filter, limit, act).await?;
     caller.audit(word(act), &format!("{} letters", result.done.len()), true);
-    for id in &result.done {
-        // Only the letter itself knows whose it is; that is not worth another look into the file.
-        desk.tell(&caller, act, &id.to_string(), "");
+    if !result.done.is_empty() {
+        desk.tell_many(&caller, act, upstream.as_deref(), result.done.len());
     }
     let failed = result.failed.iter();
     let failed = failed.map(|(id, error)| NotDone { id: id.to_string(), error: error.to_string() });
     Ok(Json(Done { done: result.done.iter().map(LetterId::to_string).collect(), failed: failed.collect() }))
 }
 
-async fn purge((Shared(desk), Extension(caller)): Called, asked: MaybeBody<Bulk>) -> Answer<Purged> {
+async fn purge((Shared(desk), Extension(caller)): Called, asked: MaybeBody<Bulk>) -> Outcome<Purged> {
     let (store, filter, _) = desk.bulk(&caller, asked)?;
     if filter.state.is_some_and(|state| !matches!(state, State::Delivered | State::Discarded)) {
         return Err(No::conflict(
@@ -230,14 +245,14 @@ async fn purge((Shared(desk), Extension(caller)): Called, asked: MaybeBody<Bulk>
     Ok(Json(Purged { purged }))
 }
 
-async fn verify((Shared(desk), Extension(caller)): Called) -> Answer<Verified> {
+async fn verify((Shared(desk), Extension(caller)): Called) -> Outcome<Verified> {
     let report = desk.store()?.verify().await?;
     caller.audit("letters.verify", &format!("{} letters", report.letters), true);
     let damaged = report.damaged.iter().map(LetterId::to_string).collect();
     Ok(Json(Verified { letters: report.letters, damaged, file: report.file }))
 }
 
-async fn stats((Shared(desk), Extension(caller)): Called, Query(asked): Query<Asked>) -> Answer<StatsTold> {
+async fn stats((Shared(desk), Extension(caller)): Called, Query(asked): Query<Asked>) -> Outcome<StatsTold> {
     let (filter, _, _) = asked.read(&caller).map_err(No::bad)?;
     let stats = desk.store()?.stats(filter).await?;
     Ok(Json(letter_view::stats(&stats)))
@@ -250,7 +265,8 @@ async fn export(
     let store = desk.store()?;
     let (filter, _, _) = asked.read(&caller).map_err(No::bad)?;
     caller.audit("letters.export", "", true);
-    Ok(([(CONTENT_TYPE, "application/jsonl")], Body::new(letter_view::lines(store, filter))).into_response())
+    Ok(([(CONTENT_TYPE, "application/jsonl")], Stream::new(letter_view::lines(store, filter)))
+        .into_response())
 }
 
 /// What is looked at of a line before it is taken in.
@@ -259,7 +275,7 @@ struct Line {
     upstream: String,
 }
 
-async fn import((Shared(desk), Extension(caller)): Called, body: Bytes) -> Answer<TakenIn> {
+async fn import((Shared(desk), Extension(caller)): Called, body: Bytes) -> Outcome<TakenIn> {
     let store = desk.store()?;
     if body.is_empty() {
         return Err(No::bad("the body is missing: lines of an export"));
@@ -267,7 +283,12 @@ async fn import((Shared(desk), Extension(caller)): Called, body: Bytes) -> Answe
     let text = std::str::from_utf8(&body).map_err(|_| No::bad("the body is not UTF-8"))?;
     let mut taken = TakenIn { done: Vec::new(), already: 0, failed: Vec::new() };
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let failed = taken.failed.len();
         let mut fail = |error: String| taken.failed.push(NotTakenIn { line: number + 1, error });
+        if failed == FAILED_MAX {
+            fail("so many lines failed that nothing from here on was read".to_owned());
+            break;
+        }
         // A line whose upstream is in doubt is nobody's.
         let own = |Line { upstream }| caller.reaches(&upstream);
         if caller.upstreams().is_some() && !serde_json::from_str(line).is_ok_and(own) {
@@ -306,13 +327,22 @@ impl Desk {
     }
 
     fn tell(&self, caller: &Caller, act: Act, letter: &str, upstream: &str) {
+        let about = json!({ "letter": letter, "who": caller.name() });
+        self.push(act, Some(upstream), about);
+    }
+
+    /// One event for all: it would push everything else out of the feed.
+    fn tell_many(&self, caller: &Caller, act: Act, upstream: Option<&str>, count: usize) {
+        self.push(act, upstream, json!({ "count": count, "who": caller.name() }));
+    }
+
+    fn push(&self, act: Act, upstream: Option<&str>, about: serde_json::Value) {
         let kind = match act {
             Act::Replay => "letter.replayed",
             Act::Discard => "letter.discarded",
         };
-        let event = LettersActedOn { kind, letter, upstream, who: caller.name() };
-        if let (Some(feed), Some(told)) = (&self.feed, event.tell()) {
-            feed.push(told);
+        if let Some(feed) = &self.feed {
+            feed.push(FeedTold { kind, upstream: upstream.map(str::to_owned), about });
         }
     }
 }

@@ -158,9 +158,12 @@ impl Admin {
         });
         let routes =
             table.plans().iter().map(|plan| (plan.upstream_name().to_owned(), plan.name().to_owned()));
-        let names = table.upstreams().iter().map(|upstream| upstream.name().to_owned());
+        let mut names: Vec<String> =
+            table.upstreams().iter().map(|upstream| upstream.name().to_owned()).collect();
+        // Letters of an upstream that a reload has taken away still wait, and are still told.
+        names.extend(self.letters.as_ref().map(waiting).unwrap_or_default());
         Live {
-            named: Named { upstreams: names.collect(), routes: routes.collect() },
+            named: Named { upstreams: names, routes: routes.collect() },
             connections: self.connections.load(Ordering::Relaxed),
             buffer_bytes: self.memory.used(),
             log_lines_dropped: self.log_lines_dropped(),
@@ -169,6 +172,15 @@ impl Admin {
             store: self.letters.as_ref().map(live_store),
         }
     }
+}
+
+/// The upstreams that have letters which are still to be dealt with.
+fn waiting(store: &Store) -> Vec<String> {
+    let open = [State::Pending, State::Sending, State::Parked];
+    let figures = store.figures();
+    let waits =
+        figures.letters.keys().filter(|name| open.iter().any(|state| figures.count(name, *state) > 0));
+    waits.cloned().collect()
 }
 
 fn live_store(store: &Store) -> LiveStore {

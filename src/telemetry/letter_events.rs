@@ -170,25 +170,6 @@ impl Event for LetterExpired<'_> {
     }
 }
 
-/// An operator sent a letter again, or gave it up. The log has its audit line for that.
-#[derive(Debug)]
-pub struct LettersActedOn<'a> {
-    /// `letter.replayed` or `letter.discarded`.
-    pub kind: &'static str,
-    pub letter: &'a str,
-    pub upstream: &'a str,
-    pub who: &'a str,
-}
-
-impl Event for LettersActedOn<'_> {
-    fn log(&self) {}
-
-    fn tell(&self) -> Option<Told> {
-        let about = json!({ "letter": self.letter, "who": self.who });
-        Some(Told { kind: self.kind, upstream: Some(self.upstream.to_owned()), about })
-    }
-}
-
 /// The store takes letters again, or takes none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreChanged {

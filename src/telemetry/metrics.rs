@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use prometheus::{Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
+use prometheus::proto::{Counter, MetricFamily};
+
 pub use super::policies::{BreakerMetrics, PolicyMetrics};
 
 use super::letters::{LetterMetrics, LetterVectors, LiveStore};
@@ -247,8 +249,22 @@ impl Metrics {
         let mut text = Vec::with_capacity(16 * 1024);
         let mut families = self.registry.gather();
         live.named.prune(&mut families);
+        precise(&mut families);
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// The library counts whole seconds of processor time, which makes stairs of every rate.
+fn precise(families: &mut [MetricFamily]) {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let spent = Duration::try_from(time).unwrap_or_default().as_secs_f64();
+    for family in families.iter_mut().filter(|family| family.name() == "process_cpu_seconds_total") {
+        for metric in family.mut_metric() {
+            let mut counter = Counter::default();
+            counter.set_value(spent);
+            metric.set_counter(counter);
+        }
     }
 }
 

@@ -89,32 +89,32 @@ impl BreakerCell {
 
     /// The active check found the upstream down.
     pub fn health_down(&self, now: Instant) {
-        self.each(now, |breakers| breakers.health_down(now, fastrand::f64()));
+        self.word(now, |breakers| breakers.health_down(now, fastrand::f64()));
     }
 
     /// The active check found it well again.
     pub fn health_up(&self, now: Instant) {
-        self.each(now, |breakers| breakers.health_up(now));
+        self.word(now, |breakers| breakers.health_up(now));
     }
 
     /// An operator's word.
     pub fn force_open(&self, now: Instant) {
-        self.each(now, |breakers| breakers.force_open(now));
+        self.word(now, |breakers| breakers.force_open(now));
     }
 
     /// An operator's word.
     pub fn force_close(&self, now: Instant) {
-        self.each(now, |breakers| breakers.force_close(now));
+        self.word(now, |breakers| breakers.force_close(now));
     }
 
     /// An operator's word: by itself again.
     pub fn auto(&self, now: Instant) {
-        self.each(now, |breakers| breakers.auto(now));
+        self.word(now, |breakers| breakers.auto(now));
     }
 
     /// An operator's word: closed, and nothing counted yet.
     pub fn reset(&self, now: Instant) {
-        self.each(now, |breakers| breakers.reset(now));
+        self.word(now, |breakers| breakers.reset(now));
     }
 
     /// New settings, the same state.
@@ -156,6 +156,12 @@ impl BreakerCell {
     #[must_use]
     pub fn figures(&self, now: Instant) -> Figures {
         self.breakers().figures(now)
+    }
+
+    /// A word for all, told once however many keys have a breaker.
+    fn word(&self, now: Instant, change: impl FnOnce(&mut Breakers) -> Vec<Transition>) {
+        let transitions = change(&mut self.breakers());
+        self.turned(transitions.into_iter().next(), now);
     }
 
     fn each(&self, now: Instant, change: impl FnOnce(&mut Breakers) -> Vec<Transition>) {
