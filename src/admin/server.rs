@@ -1,6 +1,6 @@
 //! The admin side's routes, and its HTTP.
 
-use std::net::IpAddr;
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -87,18 +88,28 @@ async fn nothing() -> StatusCode {
 }
 
 /// Serves one connection from there to its end.
-pub async fn serve<S>(router: Router, stream: S, peer: IpAddr)
+pub async fn serve<S>(router: Router, stream: S, line: Line)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX);
     let (stream, taken) = Counted::new(stream);
-    let line = Line::new(peer);
     let own = line.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let busy = own.call();
         request.extensions_mut().insert(own.clone());
-        router.clone().oneshot(request.map(Body::new))
+        let answered = router.clone().oneshot(request.map(Body::new));
+        async move {
+            let response = answered.await?;
+            // The call lasts as long as its answer.
+            Ok::<_, Infallible>(response.map(|body| {
+                body.map_frame(move |frame| {
+                    let _under_way = &busy;
+                    frame
+                })
+            }))
+        }
     });
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // There are few places here, and probes need one: a connection that takes no answers must not keep it. An export may take

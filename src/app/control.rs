@@ -1,6 +1,6 @@
 //! The control thread: signals, reloads, names, the admin side. Nothing here is on a request's way.
 
-use std::net::IpAddr;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,10 +10,11 @@ use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use super::{Error, build};
-use crate::admin::{self, Admin, InForce, ReloadRequest};
+use crate::admin::{self, Admin, InForce, Line, ReloadRequest};
 use crate::clock;
 use crate::config::watch::Watcher;
 use crate::config::{self, Config, Problem};
@@ -247,18 +248,23 @@ fn follow_names(table: &Table, previous: Option<&Table>) {
     }
 }
 
-/// Takes admin connections, a bounded number at once.
+/// Takes admin connections, a bounded number at once. Where there are as many, the one that has been silent for longest gives way:
+/// a probe must always find a place.
 async fn listen(listener: TcpListener, router: Router, tls: Option<Arc<Acceptor>>) {
-    let free = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+    let mut open: VecDeque<(Line, AbortHandle)> = VecDeque::new();
     loop {
-        let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let (router, tls) = (router.clone(), tls.clone());
-                tokio::spawn(async move {
-                    serve((stream, peer.ip()), router, tls).await;
-                    drop(permit);
-                });
+                open.retain(|(_, serving)| !serving.is_finished());
+                if open.len() >= ADMIN_CONNECTIONS_MAX {
+                    match open.iter().position(|(line, _)| !line.is_busy()).and_then(|at| open.remove(at)) {
+                        Some((_, silent)) => silent.abort(),
+                        None => continue, // All are at work.
+                    }
+                }
+                let line = Line::new(peer.ip());
+                let serving = tokio::spawn(serve((stream, line.clone()), router.clone(), tls.clone()));
+                open.push_back((line, serving.abort_handle()));
             }
             Err(error) => {
                 tracing::error!(%error, "admin: cannot take connections; trying again");
@@ -268,10 +274,10 @@ async fn listen(listener: TcpListener, router: Router, tls: Option<Arc<Acceptor>
     }
 }
 
-async fn serve((stream, peer): (TcpStream, IpAddr), router: Router, tls: Option<Arc<Acceptor>>) {
-    let Some(tls) = tls else { return admin::serve(router, stream, peer).await };
+async fn serve((stream, line): (TcpStream, Line), router: Router, tls: Option<Arc<Acceptor>>) {
+    let Some(tls) = tls else { return admin::serve(router, stream, line).await };
     match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
-        Ok(Ok((stream, _))) => admin::serve(router, stream, peer).await,
+        Ok(Ok((stream, _))) => admin::serve(router, stream, line).await,
         Ok(Err(error)) => tracing::debug!(%error, "admin: TLS handshake failed"),
         Err(_) => tracing::debug!("admin: TLS handshake took too long"),
     }

@@ -59,6 +59,14 @@ pub(super) fn text(raw: &str, path: &[String]) -> String {
     shown
 }
 
+/// A URL without its path, which may bear a secret.
+pub(super) fn url(raw: &str) -> String {
+    let authority = raw.find("://").map_or(raw.len(), |at| at + 3);
+    let path = raw.get(authority..).and_then(|rest| rest.find('/')).map_or(raw.len(), |at| authority + at);
+    let (before, after) = raw.split_at_checked(path).unwrap_or((raw, ""));
+    if after.trim_matches('/').is_empty() { raw.to_owned() } else { format!("{before}/{HIDDEN}") }
+}
+
 /// What stands for a secret.
 pub(super) const HIDDEN: &str = "(hidden)";
 

@@ -50,9 +50,22 @@ impl Loaded {
     }
 }
 
+/// A text; of addresses only what no secret can be in.
+fn written(raw: &str, path: &[String]) -> String {
+    let keys: Vec<&str> = path.iter().map(String::as_str).collect();
+    match keys.as_slice() {
+        ["upstream", _, "url"] | ["upstream", _, "urls", _] => mask::url(&mask::text(raw, path)),
+        ["upstream", _, "health", "path"] => match raw.split_once('?') {
+            Some((place, _)) => format!("{place}?{}", mask::HIDDEN),
+            None => raw.to_owned(),
+        },
+        _ => mask::text(raw, path),
+    }
+}
+
 fn shown(node: &Node, path: &mut Vec<String>) -> Json {
     match &node.value {
-        Value::Text(text) => Json::from(mask::text(&text.raw, path)),
+        Value::Text(text) => Json::from(written(&text.raw, path)),
         _ if mask::is_secret(path) && !matches!(node.value, Value::Table(_) | Value::Array(_)) => {
             Json::from(mask::HIDDEN)
         }

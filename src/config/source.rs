@@ -4,8 +4,11 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::OFlags;
 
 /// One config file. Printing it shows its name alone: the text may bear secrets.
 pub struct Source {
@@ -82,8 +85,10 @@ pub(super) fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
 
 /// The text of a config file, or why there is none.
 pub(super) fn read(path: &Path) -> Result<String, String> {
-    let bytes =
-        read_bounded(path, CONFIG_MAX).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    // This one may be a pipe: `--config <(…)`.
+    let read =
+        File::open(path).map_err(|error| error.to_string()).and_then(|file| read_all(file, CONFIG_MAX));
+    let bytes = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     String::from_utf8(bytes).map_err(|error| {
         let good = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
         let line = good.filter(|byte| **byte == b'\n').count() + 1;
@@ -91,9 +96,20 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
     })
 }
 
-/// All of a file, if it is no larger than that.
+/// All of a file that a config names, if it is no larger than that. A pipe or a device is none: who reads it may wait for ever,
+/// and while a reload waits nobody hears signals or probes.
 pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut options = File::options();
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(|error| error.to_string())?;
+    if file.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        return Err("is no regular file".to_owned());
+    }
+    read_all(file, bytes_max)
+}
+
+/// All of a file, if it is no larger than that.
+fn read_all(file: File, bytes_max: u64) -> Result<Vec<u8>, String> {
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err("is a folder".to_owned());
     }

@@ -109,6 +109,9 @@ fn content(path: &Path) -> Option<u64> {
         }
         return Some(hasher.finish());
     }
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return None; // Who reads a pipe may wait for ever.
+    }
     let mut file = std::fs::File::open(path).ok()?.take(READ_MAX);
     let mut chunk = vec![0; 16 << 10];
     loop {

@@ -20,7 +20,7 @@ fn served(body: usize, room: usize) -> (tokio::task::JoinHandle<u64>, DuplexStre
     let router = Router::new().route("/", get(move || async move { "x".repeat(body) }));
     let serving = tokio::spawn(async move {
         let start = Instant::now();
-        serve(router, near, Ipv4Addr::LOCALHOST.into()).await;
+        serve(router, near, Line::new(Ipv4Addr::LOCALHOST.into())).await;
         start.elapsed().as_secs()
     });
     (serving, far)
@@ -100,7 +100,7 @@ fn endless(room: usize, piece: usize) -> (tokio::task::JoinHandle<u64>, DuplexSt
     let router = Router::new().route("/", get(answer));
     let serving = tokio::spawn(async move {
         let start = Instant::now();
-        serve(router, near, Ipv4Addr::LOCALHOST.into()).await;
+        serve(router, near, Line::new(Ipv4Addr::LOCALHOST.into())).await;
         start.elapsed().as_secs()
     });
     (serving, far)

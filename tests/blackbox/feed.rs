@@ -261,3 +261,31 @@ fn a_token_that_is_taken_away_hears_no_more() {
     }
     Follower::of("second-secret", &fender, "", "");
 }
+
+/// One word for all keys of a breaker, and one bulk act, are one event each: they push nothing else out.
+#[test]
+fn what_is_done_to_many_is_told_once() {
+    let upstream = Upstream::answering("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n");
+    let lines = "retry.max_attempts = 1\nbreaker = { key = \"header:x-user\", consecutive_failures = 100 }\n\
+        dead_letter.mode = \"on_failure\"";
+    let (setup, _folder) = keeping(&upstream.as_api(lines));
+    let fender = setup.start();
+    for user in 0..30 {
+        assert!(fender.post("/", &format!("x-user: {user}\r\n"), b"x").status() == 500);
+    }
+    let mut follower = Follower::start(&fender, "?types=breaker,letter.discarded,letter.replayed", "");
+    word(&fender, "api", "force-open");
+    assert_eq!(follower.next().event, "breaker.opened");
+    word(&fender, "api", "auto");
+    assert_eq!(follower.next().event, "breaker.closed");
+    let body = json!({ "filter": { "upstream": "api" } });
+    let (status, done) = call(&fender, "POST", "/api/v1/letters/discard", "operators-secret", &body);
+    assert_eq!((status, done["done"].as_array().map(Vec::len)), (200, Some(30)), "{done}");
+    let told = follower.next();
+    assert_eq!(
+        (told.event.as_str(), told.data["count"].as_u64()),
+        ("letter.discarded", Some(30)),
+        "{told:?}"
+    );
+    assert_eq!(told.data["upstream"], "api");
+}

@@ -517,3 +517,122 @@ fn quit_drains_and_ends_well() {
     assert!(fender.wait_exit(Duration::from_secs(10)).success());
     assert!(start.elapsed() < Duration::from_secs(8));
 }
+
+/// Nobody means all by a list, by nothing, or by a filter in the wrong place.
+#[test]
+fn a_bulk_call_that_does_not_say_which_does_nothing() {
+    let (fender, _upstream, _folder) = two();
+    assert_eq!(fender.post("/other-none", "", b"x").status(), 200);
+    for (path, body) in [
+        ("/api/v1/letters/discard", ""),
+        ("/api/v1/letters/discard", "{}"),
+        ("/api/v1/letters/discard", "[]"),
+        ("/api/v1/letters/discard", "{\"filter\":[]}"),
+        ("/api/v1/letters/discard?state=parked", "{\"filter\":{}}"),
+        ("/api/v1/letters/replay", "[]"),
+        ("/api/v1/letters/purge", "[{},1]"),
+        ("/api/v1/letters/replay?upstream=api", ""),
+    ] {
+        let answer = ask(&fender, "POST", path, Some(OPS), body.as_bytes());
+        assert_eq!(answer.status(), 400, "{path} {body}: {}", answer.text());
+    }
+    for (path, body) in
+        [("/api/v1/log-level", "[\"info\"]"), ("/api/v1/degradation", "[\"severe\",\"x\",\"1m\"]")]
+    {
+        assert_eq!(ask(&fender, "PUT", path, Some(OPS), body.as_bytes()).status(), 400, "{path}");
+    }
+    assert_eq!(ask(&fender, "POST", "/api/v1/letters/discard", Some(OPS), b"{\"filter\":{}}").status(), 200);
+}
+
+/// What has been begun is done and told, though its caller has gone.
+#[test]
+fn an_act_is_audited_though_its_caller_hangs_up() {
+    let upstream = Upstream::answering("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n");
+    let (setup, _folder) =
+        keeping(&upstream.as_api("dead_letter.mode = \"on_failure\"\nbreaker.enabled = false"));
+    let fender = setup.start();
+    let ids: Vec<String> = (0..20).map(|_| fender.post("/", "", b"x").field("fender-letter")).collect();
+    for id in &ids {
+        let mut client = Client::connect(fender.admin());
+        client.send(format!(
+            "POST /api/v1/letters/{id}/discard HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {OPS}\r\ncontent-length: 0\r\n\r\n"
+        ));
+        drop(client);
+    }
+    let discarded = || {
+        let stats = get(&fender, "/api/v1/letters/stats");
+        stats["by_state"]["discarded"].as_u64().unwrap_or(0)
+    };
+    // A call that had not been read when its caller left is not begun; each that was is told.
+    eventually("all that was begun is told", || {
+        let log = fender.log();
+        let told = ids.iter().filter(|id| {
+            log.lines().any(|line| line.contains("\"letters.discard\"") && line.contains(id.as_str()))
+        });
+        told.count() as u64 == discarded() && discarded() > 0
+    });
+}
+
+#[test]
+fn an_import_of_rubbish_has_a_bounded_answer() {
+    let (fender, _upstream, _folder) = two();
+    let before = fender.rss_kib();
+    let rubbish = b"x\n".repeat(4 << 20);
+    let answer = ask(&fender, "POST", "/api/v1/letters/import", Some(OPS), &rubbish);
+    assert_eq!(answer.status(), 200);
+    assert!(answer.body.len() < 200_000, "{}", answer.body.len());
+    assert_eq!(answer.json()["failed"].as_array().map(Vec::len), Some(1_001));
+    let grown = fender.rss_kib().saturating_sub(before);
+    assert!(grown < 48 * 1024, "{grown} KiB");
+}
+
+/// Silent connections take no probe's place, on either listener.
+#[test]
+fn a_probe_finds_a_place_among_the_silent() {
+    let upstream = Upstream::ok("ok");
+    let fender = Setup::new(upstream.as_api("")).admin("public_listen = \"127.0.0.1:0\"").start();
+    for address in [fender.admin(), fender.public()] {
+        let silent: Vec<_> = (0..200).map(|_| Client::connect(address)).collect();
+        let start = Instant::now();
+        for _ in 0..5 {
+            assert_eq!(Client::connect(address).request("GET", "/health/live", "", b"").status(), 200);
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        drop(silent);
+    }
+}
+
+#[test]
+fn of_an_address_nobody_is_shown_what_may_be_a_secret() {
+    let lines = "[upstream.hook]\nurl = \"https://hooks.example/services/T0SECRETPATH/B1/xyz\"\nroute = \"/hook\"\n\
+        health.path = \"/check?token=HEALTHSECRET\"\nhealth.interval = \"1h\"\n";
+    let fender = Setup::new(lines).admin(super::letters::TOKENS_OF_ALL).start();
+    for path in ["/api/v1/upstreams/hook", "/api/v1/config", "/api/v1/overview"] {
+        let shown = get(&fender, path).to_string();
+        assert!(!shown.contains("T0SECRETPATH") && !shown.contains("HEALTHSECRET"), "{path}: {shown}");
+    }
+    assert_eq!(get(&fender, "/api/v1/upstreams/hook")["policies"]["url"], "https://hooks.example/(hidden)");
+}
+
+/// A pipe among the files that a config names would hold up signals and probes.
+#[test]
+fn a_secret_that_is_a_pipe_is_refused_and_nothing_hangs() {
+    let upstream = Upstream::ok("ok");
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let setup =
+        Setup::new(upstream.as_api("")).server("drain_quiet = \"0s\"").admin(super::letters::TOKENS_OF_ALL);
+    let fender = setup.clone().start();
+    let named = format!("[upstream.api.headers]\nset = {{ x-key = \"${{file:{}}}\" }}", pipe.display());
+    let with_pipe = Setup::new(upstream.as_api(&named))
+        .server("drain_quiet = \"0s\"")
+        .admin(super::letters::TOKENS_OF_ALL);
+    fender.rewrite_config(&with_pipe);
+    let refused = ask(&fender, "POST", "/api/v1/config/reload", Some(OPS), b"");
+    assert_eq!(refused.status(), 422, "{}", refused.text());
+    assert!(refused.text().contains("no regular file"), "{}", refused.text());
+    assert_eq!(fender.admin_get("/health/live").status(), 200);
+    fender.sigterm();
+    assert!(fender.wait_exit(Duration::from_secs(10)).success());
+}
