@@ -117,6 +117,17 @@ impl Breakers {
         self.worst_one().state()
     }
 
+    /// Whether they amount to an upstream that is sick: the one for the whole is open, or of the keys at least half are. One key
+    /// alone says little of the others; and where clients choose it, one of them must not speak for all.
+    #[must_use]
+    pub fn sick(&self) -> bool {
+        let open = |breaker: &Breaker| matches!(breaker.state(), State::Open | State::ForcedOpen);
+        let keyed = self.keyed.iter().fold((0_usize, 0_usize), |(all, sick), (_, breaker)| {
+            (all + 1, sick + usize::from(open(breaker)))
+        });
+        open(&self.whole) || (keyed.1 > 0 && keyed.1 * 2 >= keyed.0)
+    }
+
     /// Whether any of them is not simply closed: only then can [`Breakers::would_refuse`] say yes.
     #[must_use]
     pub fn troubled(&self) -> bool {

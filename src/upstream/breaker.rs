@@ -134,6 +134,12 @@ impl BreakerCell {
         self.breakers().worst()
     }
 
+    /// Whether it amounts to an upstream that is sick: see [`Breakers::sick`].
+    #[must_use]
+    pub fn sick(&self) -> bool {
+        self.troubled.load(Ordering::Relaxed) && self.breakers().sick()
+    }
+
     /// Of one with a key: how many keys have a breaker of their own now, by its state.
     #[must_use]
     pub fn keys(&self, now: Instant) -> BTreeMap<&'static str, usize> {

@@ -10,7 +10,6 @@ use super::bulkhead::Bulkhead;
 use super::check::Check;
 use crate::clock;
 use crate::config;
-use crate::policy::breaker::State;
 use crate::policy::budget::Budget;
 use crate::policy::limit::{Limits, RateLimit, Refused, Slot};
 use crate::policy::throttle::{Gate, Pauses, ProbeEnd, ProbePermit};
@@ -195,11 +194,10 @@ impl Policies {
         breakers.wrapping_add(self.recoveries.load(Ordering::Relaxed))
     }
 
-    /// A breaker of its is open, or its check is down.
+    /// A breaker of its is open (of one with keys at least half of them), or its check is down.
     #[must_use]
     pub fn sick(&self) -> bool {
-        let open = |breaker: &Arc<BreakerCell>| matches!(breaker.worst(), State::Open | State::ForcedOpen);
-        self.check.down() || self.breakers().iter().any(open)
+        self.check.down() || self.breakers().iter().any(|breaker| breaker.sick())
     }
 
     /// An active check ended: the breakers hear of it where it turns.

@@ -115,3 +115,26 @@ fn time_and_reload_reach_all() {
     trip(&mut breakers, Some(9), now);
     assert_eq!(breakers.worst(), State::Closed);
 }
+
+/// Where clients choose the key, one of them must not speak for all.
+#[test]
+fn half_of_the_keys_make_an_upstream_sick_and_one_of_many_does_not() {
+    let now = Instant::now();
+    let mut breakers = Breakers::new(&three_in_a_row());
+    assert!(!breakers.sick());
+    trip(&mut breakers, Some(1), now);
+    assert!(breakers.sick(), "there is no other");
+    for key in 2..=3 {
+        let permit = permit(&mut breakers, Some(key), now);
+        breakers.tell(Some(key), permit, FINE, now, 0.5);
+    }
+    assert!(!breakers.sick(), "one of three");
+    trip(&mut breakers, Some(2), now);
+    assert!(breakers.sick(), "two of three");
+    let mut whole = Breakers::new(&three_in_a_row());
+    trip(&mut whole, None, now);
+    assert!(whole.sick());
+    let mut forced = Breakers::new(&three_in_a_row());
+    forced.force_open(now);
+    assert!(forced.sick());
+}
