@@ -16,12 +16,19 @@ const TOLERANCE: f64 = 0.1;
 
 const GET_MAX: f64 = 30_000.0;
 
+const ONE: &str = "get_1k_among_1_route";
+const MANY_ROUTES: &str = "get_1k_among_1000_routes";
+const MANY_UPSTREAMS: &str = "get_1k_among_100_upstreams";
+
 /// Name, what is counted, how many in the shorter run.
-const CASES: [(&str, Kind, usize); 4] = [
+const CASES: [(&str, Kind, usize); 7] = [
     ("get_1k", Kind::Get, 1_000),
     ("post_4k", Kind::Post, 1_000),
     ("get_1k_new_connection", Kind::Fresh, 500),
     ("stream_event", Kind::Event, 1_000),
+    (ONE, Kind::Many(1, 1), 1_000),
+    (MANY_ROUTES, Kind::Many(1_000, 1), 1_000),
+    (MANY_UPSTREAMS, Kind::Many(100, 100), 1_000),
 ];
 
 type Counts = BTreeMap<String, u64>;
@@ -47,7 +54,7 @@ pub(crate) fn run(words: &[&str]) -> Result<bool, String> {
     }
     let verdicts = compared(&counts, &record()?);
     let mut well = true;
-    println!("{:<24} {:>9} {:>9}", "instructions", "is", "recorded");
+    println!("{:<28} {:>9} {:>9}", "instructions", "is", "recorded");
     for (line, good) in verdicts {
         println!("{line}");
         well &= good;
@@ -55,10 +62,15 @@ pub(crate) fn run(words: &[&str]) -> Result<bool, String> {
     Ok(well)
 }
 
-/// What the record holds a GET to; for the table of musts.
+/// What the record says of a GET; for the table of musts.
 pub(crate) fn hold(musts: &mut Musts) {
-    let recorded = record().ok().and_then(|record| record.get("get_1k").copied());
-    musts.hold("instructions in user space for a GET", recorded.map(|count| count as f64), GET_MAX, "");
+    let record = record().unwrap_or_default();
+    let of = |name: &str| record.get(name).map(|count| *count as f64);
+    musts.hold("instructions in user space for a GET", of("get_1k"), GET_MAX, "");
+    for (what, many) in [("1,000 routes", MANY_ROUTES), ("100 upstreams", MANY_UPSTREAMS)] {
+        let over = of(many).zip(of(ONE)).map(|(many, one)| many / one);
+        musts.hold(&format!("{what}, all used: instructions over 1 route"), over, 1.1, "");
+    }
 }
 
 fn record() -> Result<Counts, String> {
@@ -81,7 +93,7 @@ fn written(counts: &Counts, valgrind: &str) -> String {
 fn compared(counts: &Counts, record: &Counts) -> Vec<(String, bool)> {
     let judge = |(name, count): (&String, &u64)| {
         let Some(recorded) = record.get(name) else {
-            return (format!("{name:<24} {count:>9} not recorded: --write does it"), false);
+            return (format!("{name:<28} {count:>9} not recorded: --write does it"), false);
         };
         let part = *count as f64 / *recorded as f64 - 1.0;
         let word = if part > TOLERANCE {
@@ -91,7 +103,7 @@ fn compared(counts: &Counts, record: &Counts) -> Vec<(String, bool)> {
         } else {
             ""
         };
-        let line = format!("{name:<24} {count:>9} {recorded:>9} {:>+6.1} %{word}", part * 100.0);
+        let line = format!("{name:<28} {count:>9} {recorded:>9} {:>+6.1} %{word}", part * 100.0);
         (line, part <= TOLERANCE)
     };
     counts.iter().map(judge).collect()

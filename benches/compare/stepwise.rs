@@ -9,7 +9,7 @@ use std::{fs, thread};
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::SockRef;
 
-use crate::peers::{Setup, fender_arguments, fender_binary};
+use crate::peers::{Setup, fender_arguments, fender_binary, fender_of_many};
 use crate::subject::{ENDS_WITH_DRIVER, free};
 use crate::upstream::field;
 use crate::wire::{Answer, request};
@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Post,
     Fresh,
     Event,
+    /// Each by the next of so many routes, to the next of so many upstreams.
+    Many(usize, usize),
 }
 
 /// For each step; callgrind makes a program some fifty times slower.
@@ -41,7 +43,10 @@ pub(crate) fn run_counted(kind: Kind, count: usize) -> Result<u64, String> {
     let mut command = Command::new("setpriv");
     command.args(ENDS_WITH_DRIVER).arg("valgrind");
     command.args(["--tool=callgrind", &format!("--callgrind-out-file={}", counted.display())]);
-    command.arg(fender_binary()).args(fender_arguments(folder.path(), address, &setup));
+    command.arg(fender_binary()).args(match kind {
+        Kind::Many(routes, upstreams) => fender_of_many(folder.path(), address, &setup, routes, upstreams),
+        _ => fender_arguments(folder.path(), address, &setup),
+    });
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut fender = Running(command.spawn().map_err(|error| format!("setpriv: {error}"))?);
     fender.wait_for(address)?;
@@ -53,40 +58,62 @@ pub(crate) fn run_counted(kind: Kind, count: usize) -> Result<u64, String> {
 }
 
 fn lead(kind: Kind, count: usize, address: SocketAddr, listener: &TcpListener) -> std::io::Result<()> {
-    let mut client = Client { stream: connect(address)?, buffer: vec![0; 64 * 1024] };
-    let (asked, answer) = match kind {
-        Kind::Get => (request("/1024", false), sized(1024)),
-        Kind::Fresh => (request("/1024", true), sized(1024)),
-        Kind::Post => (request("/post/4096", false), sized(4096)),
-        Kind::Event => (request("/v1/chat/completions", false), STREAM_HEAD.to_owned()),
-    };
-    client.stream.write_all(&asked)?;
-    let mut upstream = listener.accept()?.0;
-    upstream.set_nodelay(true)?;
-    upstream.set_read_timeout(Some(PATIENCE))?;
-    heard(&mut upstream)?;
-    upstream.write_all(answer.as_bytes())?;
     if kind == Kind::Event {
-        for _ in 0..count {
-            upstream.write_all(chunk(EVENT).as_bytes())?;
-            client.until(b"\n\n\r\n")?;
-        }
-        upstream.write_all(format!("{}{}0\r\n\r\n", chunk(LAST), chunk("data: [DONE]")).as_bytes())?;
-        return client.until(b"0\r\n\r\n");
+        return lead_stream(count, address, listener);
     }
-    client.answer()?;
-    for _ in 0..count {
-        if kind == Kind::Fresh {
+    let (routes, upstreams) =
+        if let Kind::Many(routes, upstreams) = kind { (routes, upstreams) } else { (1, 1) };
+    let (bytes, close) = (if kind == Kind::Post { 4096 } else { 1024 }, kind == Kind::Fresh);
+    let asked: Vec<Vec<u8>> = (0..routes)
+        .map(|nth| match kind {
+            Kind::Post => request("/post/4096", close),
+            Kind::Many(..) => request(&format!("/t/{nth}/1024"), close),
+            Kind::Get | Kind::Fresh | Kind::Event => request("/1024", close),
+        })
+        .collect();
+    let answer = sized(bytes);
+    let mut client = Client { stream: connect(address)?, buffer: vec![0; 64 * 1024] };
+    let mut connections = Vec::new();
+    // Each route and each upstream once, before those that count.
+    for nth in 0..routes + count {
+        if close && nth > 0 {
             let end = client.stream.read(&mut client.buffer)?;
             assert_eq!(end, 0, "nothing follows the answer");
             client.stream = connect(address)?;
         }
-        client.stream.write_all(&asked)?;
-        heard(&mut upstream)?;
+        client.stream.write_all(&asked[nth % routes])?;
+        if nth < upstreams {
+            connections.push(accepted(listener)?);
+        }
+        let upstream: &mut TcpStream = &mut connections[nth % upstreams];
+        heard(upstream)?;
         upstream.write_all(answer.as_bytes())?;
-        client.answer()?;
+        let mut answer = Answer::default();
+        while !answer.take(&mut client.stream, &mut client.buffer)? {}
     }
     Ok(())
+}
+
+fn lead_stream(count: usize, address: SocketAddr, listener: &TcpListener) -> std::io::Result<()> {
+    let mut client = Client { stream: connect(address)?, buffer: vec![0; 64 * 1024] };
+    client.stream.write_all(&request("/v1/chat/completions", false))?;
+    let mut upstream = accepted(listener)?;
+    heard(&mut upstream)?;
+    upstream.write_all(STREAM_HEAD.as_bytes())?;
+    for _ in 0..count {
+        upstream.write_all(chunk(EVENT).as_bytes())?;
+        client.until(b"\n\n\r\n")?;
+    }
+    upstream.write_all(format!("{}{}0\r\n\r\n", chunk(LAST), chunk("data: [DONE]")).as_bytes())?;
+    client.until(b"0\r\n\r\n")
+}
+
+/// The connection that Fender opens to its upstream.
+fn accepted(listener: &TcpListener) -> std::io::Result<TcpStream> {
+    let (stream, _) = listener.accept()?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 struct Client {
@@ -95,12 +122,6 @@ struct Client {
 }
 
 impl Client {
-    fn answer(&mut self) -> std::io::Result<()> {
-        let mut answer = Answer::default();
-        while !answer.take(&mut self.stream, &mut self.buffer)? {}
-        Ok(())
-    }
-
     /// Reads until what has come ends with this.
     fn until(&mut self, end: &[u8]) -> std::io::Result<()> {
         let mut came = Vec::new();

@@ -39,13 +39,18 @@ fn run(folder: &Path, address: SocketAddr, setup: &Setup<'_>, tables: &str) -> [
     ["run".to_owned(), "--config".to_owned(), file.to_string_lossy().into_owned()]
 }
 
-/// With `upstreams` upstreams and `routes` routes: `/t/0`, `/t/1` … each of the upstream whose turn it is.
-pub(crate) fn with_tables(setup: &Setup<'_>, routes: usize, upstreams: usize) -> Subject {
+/// Of a run with `upstreams` upstreams and `routes` routes: `/t/0`, `/t/1` … each of the upstream whose turn it is.
+pub(crate) fn arguments_of_many(
+    folder: &Path,
+    address: SocketAddr,
+    setup: &Setup<'_>,
+    routes: usize,
+    upstreams: usize,
+) -> [String; 3] {
     let mut tables = String::new();
     for nth in 0..upstreams {
-        let upstream =
-            UPSTREAM.replace("NAME", &format!("u{nth}")).replace("ROUTE", "").replace("STREAMS", "");
-        tables.push_str(&upstream);
+        let name = format!("u{nth}");
+        tables.push_str(&UPSTREAM.replace("NAME", &name).replace("ROUTE", "").replace("STREAMS", ""));
     }
     for nth in 0..routes {
         let upstream = nth % upstreams;
@@ -53,10 +58,15 @@ pub(crate) fn with_tables(setup: &Setup<'_>, routes: usize, upstreams: usize) ->
     }
     // Answers when the driver looks whether it serves.
     tables.push_str("[[route]]\npath = \"/\"\nupstream = \"u0\"\n");
+    run(folder, address, setup, &tables)
+}
+
+/// Started with so many routes and upstreams.
+pub(crate) fn with_many(setup: &Setup<'_>, routes: usize, upstreams: usize) -> Subject {
     let address = free();
     let folder = tempfile::tempdir().expect("a folder for the config");
     let mut command = Command::new(binary());
-    command.args(run(folder.path(), address, setup, &tables));
+    command.args(arguments_of_many(folder.path(), address, setup, routes, upstreams));
     Subject::start(command, address, Some(folder), setup.cores).unwrap_or_else(|why| panic!("{why}"))
 }
 

@@ -9,7 +9,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) use fender::{arguments as fender_arguments, binary as fender_binary, with_tables as fender_with};
+pub(crate) use fender::{
+    arguments as fender_arguments, arguments_of_many as fender_of_many, binary as fender_binary,
+    with_many as fender_with,
+};
 
 use crate::machine::says;
 use crate::options::Options;
