@@ -43,12 +43,7 @@ impl Sheet {
         Some(median(&ratios(self.values(own, column)?, self.values(other, column)?)))
     }
 
-    /// The median over the rounds of one row's figure less another's.
-    pub(crate) fn difference(&self, own: &str, other: &str, column: usize) -> Option<f64> {
-        let (own, other) = (self.values(own, column)?, self.values(other, column)?);
-        Some(median(&differences(own, other)))
-    }
-
+    /// The median over the rounds; none if it was not measured.
     pub(crate) fn median(&self, row: &str, column: usize) -> Option<f64> {
         Some(median(self.values(row, column)?))
     }
@@ -57,6 +52,12 @@ impl Sheet {
         let mut lines = vec![vec![String::new()]];
         lines[0].extend(self.columns.iter().map(|column| column.name.to_owned()));
         for (name, values) in &self.rows {
+            assert_eq!(
+                values.len(),
+                self.columns.len(),
+                "{}: {name} has a value for each column",
+                self.title
+            );
             let mut cells = vec![name.clone()];
             cells.extend(self.columns.iter().zip(values).map(|(column, values)| cell(values, column.digits)));
             lines.push(cells);

@@ -115,12 +115,21 @@ impl Subject {
         };
         kib / 1024.0
     }
+
+    /// Of it what is its own: neither pages of its file nor of libraries.
+    pub(crate) fn anonymous(&self) -> f64 {
+        let of = |id: &u32| value(&format!("/proc/{id}/smaps_rollup"), "Pss_Anon:");
+        self.tree().iter().map(of).sum::<f64>() / 1024.0
+    }
 }
 
 impl Drop for Subject {
+    /// The root stands still meanwhile: nginx's starts a worker anew that ends.
     fn drop(&mut self) {
-        for id in self.tree().into_iter().skip(1).filter_map(|id| Pid::from_raw(id.cast_signed())) {
-            kill_process(id, Signal::KILL).ok();
+        let signal = |id: u32, signal| Pid::from_raw(id.cast_signed()).map(|id| kill_process(id, signal));
+        signal(self.child.id(), Signal::STOP);
+        for id in self.tree().into_iter().skip(1) {
+            signal(id, Signal::KILL);
         }
         self.child.kill().ok();
         self.child.wait().ok();
