@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -38,15 +39,29 @@ impl Machine {
         let kib =
             meminfo.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split(' ').next().unwrap_or_default();
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         format!(
-            "{cores} cores of {model}, {:.0} GiB, Linux {}; load average at the start {load}",
+            "{cores} cores of {model}, {:.0} GiB, Linux {}, {:.0} % busy before the start",
             kib / 1024.0 / 1024.0,
-            kernel.trim()
+            kernel.trim(),
+            busy() * 100.0
         )
     }
+}
+
+/// The part of all cores' time that others use now: beside much of it figures of time say little.
+fn busy() -> f64 {
+    let times = || {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let line = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+        // The first eight; guests are counted in user and nice already. Idle is the fourth, waiting for a disk the fifth.
+        (ticks.iter().take(8).sum::<f64>(), ticks.iter().skip(3).take(2).sum::<f64>())
+    };
+    let (all, idle) = times();
+    thread::sleep(Duration::from_secs(1));
+    let (all_later, idle_later) = times();
+    1.0 - (idle_later - idle) / (all_later - all)
 }
 
 /// 10,000 connections and their upstream's need files.

@@ -92,8 +92,11 @@ fn compare(options: &Options) -> Result<bool, String> {
     let started = Instant::now();
     machine::raise_limits();
     let machine = Machine::look()?;
-    let peers = peers::at_hand(options)?;
-    let about = about(options, &peers);
+    let (peers, lacking) = peers::at_hand(options)?;
+    for peer in &lacking {
+        eprintln!("skipped: {peer}");
+    }
+    let about = about(options, &peers, &lacking);
     println!("{about}");
     let scene = Scene { options, machine: &machine, peers: &peers };
     let mut musts = Musts::default();
@@ -121,7 +124,7 @@ fn compare(options: &Options) -> Result<bool, String> {
 }
 
 /// Date, machine, versions.
-fn about(options: &Options, peers: &[Peer]) -> String {
+fn about(options: &Options, peers: &[Peer], lacking: &[String]) -> String {
     let date = machine::says("date", "-u").unwrap_or_default();
     let mut text = format!("{date}; {}.\n", Machine::told());
     text += &format!(
@@ -130,6 +133,9 @@ fn about(options: &Options, peers: &[Peer]) -> String {
     );
     for peer in peers {
         text += &format!("- {}: {}\n", peer.name(), peer.version());
+    }
+    for peer in lacking {
+        text += &format!("- not compared: {peer}\n");
     }
     text
 }

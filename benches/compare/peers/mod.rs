@@ -106,20 +106,20 @@ impl Peer {
     }
 }
 
-/// Those that are wanted and at hand; one that is lacking is told.
-pub(crate) fn at_hand(options: &Options) -> Result<Vec<Peer>, String> {
+/// Those that are wanted: who is at hand, and why the others are not.
+pub(crate) fn at_hand(options: &Options) -> Result<(Vec<Peer>, Vec<String>), String> {
     if let Some(name) = options.named_peers().iter().find(|name| ALL.iter().all(|peer| peer.name() != *name))
     {
         return Err(format!("{name} is no peer"));
     }
-    let mut peers = Vec::new();
+    let (mut peers, mut lacking) = (Vec::new(), Vec::new());
     for peer in ALL.into_iter().filter(|peer| options.wants_peer(peer.name())) {
         match peer.program() {
             Ok(_) => peers.push(peer),
-            Err(why) => eprintln!("skipped: {}: {why}", peer.name()),
+            Err(why) => lacking.push(format!("{}: {why}", peer.name())),
         }
     }
-    if peers.is_empty() { Err("no peer is at hand".to_owned()) } else { Ok(peers) }
+    if peers.is_empty() { Err("no peer is at hand".to_owned()) } else { Ok((peers, lacking)) }
 }
 
 /// A program of a package, also where only root looks.
