@@ -7,7 +7,7 @@ use serde_json::json;
 use super::feed::{Feed, Told};
 pub use super::letter_events::{
     LetterCaptured, LetterDelivered, LetterExpired, LetterParked, LetterRefused, LettersActedOn,
-    StoreChanged, StoreOpened, StoreUnopened,
+    StoreChanged, StoreLost, StoreOpened, StoreUnopened,
 };
 use super::metrics::Metrics;
 pub use super::policy_events::{
