@@ -148,8 +148,11 @@ fn a_newer_store_is_waited_for_and_left_alone() {
     bench.runtime.block_on(store.close());
 }
 
+/// What is done, and whether the letters from before it stay.
+type Loss = (&'static str, fn(&Path), bool);
+
 /// Each way to take the files from under a store that runs; what of the letters before it is still there after it.
-const LOST: [(&str, fn(&Path), bool); 9] = [
+const LOST: [Loss; 9] = [
     ("the database is removed", |db| fs::remove_file(db).unwrap(), false),
     ("the WAL is removed", |db| fs::remove_file(beside(db, "-wal")).unwrap(), true),
     ("the WAL's index is removed", |db| fs::remove_file(beside(db, "-shm")).unwrap(), true),
@@ -175,7 +178,7 @@ const LOST: [(&str, fn(&Path), bool); 9] = [
         |db| {
             ["", "-wal", "-shm", ".lock", ".reserve"]
                 .iter()
-                .for_each(|of| drop(fs::remove_file(beside(db, of))))
+                .for_each(|of| drop(fs::remove_file(beside(db, of))));
         },
         false,
     ),
@@ -323,7 +326,7 @@ fn what_was_being_sent_at_a_crash_is_judged_at_the_next_start() {
 fn a_store_of_sync_normal_says_so() {
     let mut bench = Bench::with(|settings| settings.sync = fender::config::model::Sync::Normal);
     let captured = bench.ask(async |store| store.capture(draft("x")).await).unwrap();
-    assert!(matches!(captured, fender::deadletter::Captured::New(receipt) if receipt.durable() == "normal"));
+    assert!(matches!(captured, Captured::New(receipt) if receipt.durable() == "normal"));
     bench.reopen();
     let page = bench.ask(async |store| store.list(Filter::default(), 5, None).await).unwrap();
     assert_eq!(page.letters.len(), 1);
@@ -359,7 +362,7 @@ fn a_file_that_rots_while_it_is_open_is_set_aside_and_what_can_be_read_taken_ove
     let _: i64 = other.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0)).unwrap();
     let pages: u32 = other.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     drop(other);
-    let file = std::fs::OpenOptions::new().write(true).open(bench.path()).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(bench.path()).unwrap();
     for page in pages / 2..pages {
         std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 4096], u64::from(page) * 4096).unwrap();
     }
