@@ -39,6 +39,8 @@ pub(super) fn check(letter: &Letter, content: Option<&Content>) -> Result<(), St
     Ok(())
 }
 
+/// A path of two slashes is captured as it comes, and refused here: in a line from elsewhere it is more likely a host that is
+/// smuggled in, to whatever reads the target as a URL.
 fn path(path: &str) -> Result<(), String> {
     if !path.starts_with('/') || path.starts_with("//") {
         return Err("`path` does not begin with one slash".to_owned());
