@@ -32,21 +32,28 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
     vec(attempt, 0..4)
 }
 
+/// Paths that a client can have sent, near to those that none can.
+fn paths() -> impl Strategy<Value = String> {
+    "/(([a-z0-9é:@!$&'()*+,;=_~{}|^-]|%2f|%2E[a-z]|[.]{3}|[a-z][.]{1,2}){1,6}/{0,2}){0,4}([?][a-z0-9=&/?.%:@]{0,20})?"
+}
+
 fn letters() -> impl Strategy<Value = (Letter, Content)> {
     let headers = vec((any::<String>(), vec(any::<u8>(), 0..20)), 0..4);
+    let method = sample::select(vec!["POST", "PUT", "PATCH", "DELETE", "M-SEARCH", "x"]);
     let words = (
         sample::select(State::ALL.to_vec()),
         sample::select(Verdict::ALL.to_vec()),
         option::of(sample::select(Reason::ALL.to_vec())),
         option::of(sample::select(Because::ALL.to_vec())),
     );
-    let texts = (any::<[String; 3]>(), any::<[Option<String>; 2]>(), any::<Option<(String, String)>>());
+    let names = (any::<[String; 2]>(), paths(), method);
+    let texts = (names, any::<[Option<String>; 2]>(), any::<Option<(String, String)>>());
     let times = (0..=LAST_MS, 0..=LAST_MS, option::of(0..=LAST_MS), option::of(0..=LAST_MS), 0..=LAST_MS);
     let numbers = (0..=MOST, any::<i32>(), any::<bool>(), any::<u32>(), any::<u128>());
     let content = (headers, vec(any::<u8>(), 0..200));
     (words, texts, times, numbers, content, attempts()).prop_map(
         |(words, texts, times, numbers, (headers, body), attempts)| {
-            let ([upstream, route, path], [order_key, idempotency_key], key_header) = texts;
+            let (([upstream, route], path, method), [order_key, idempotency_key], key_header) = texts;
             let (version, priority, repeatable, attempts_made, dice) = numbers;
             let letter = Letter {
                 id: LetterId::after(None, times.0, dice),
@@ -56,7 +63,7 @@ fn letters() -> impl Strategy<Value = (Letter, Content)> {
                 verdict: words.1,
                 reason: words.2,
                 parked_because: words.3,
-                method: "POST".to_owned(),
+                method: method.to_owned(),
                 path,
                 order_key,
                 idempotency_key,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::Sum;
 use super::letter::{Attempt, Because, Content, Letter, State};
 use super::query::StoreError;
+use super::sendable;
 use crate::clock;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
@@ -158,7 +159,12 @@ pub(super) fn write(
 pub(super) fn read(line: &str) -> Result<Parsed, StoreError> {
     let line: Line =
         serde_json::from_str(line).map_err(|error| StoreError::Invalid(format!("not a letter: {error}")))?;
-    line.parse().map_err(|field| StoreError::Invalid(format!("not a letter: `{field}` makes no sense")))
+    let parsed = line.parse();
+    let parsed =
+        parsed.map_err(|field| StoreError::Invalid(format!("not a letter: `{field}` makes no sense")))?;
+    sendable::check(&parsed.letter, parsed.content.as_ref())
+        .map_err(|why| StoreError::Invalid(format!("not a letter: {why}")))?;
+    Ok(parsed)
 }
 
 impl Line {

@@ -13,6 +13,7 @@ mod id;
 mod letter;
 mod line;
 mod query;
+mod sendable;
 mod store;
 
 pub use id::{LetterId, NoLetterId};

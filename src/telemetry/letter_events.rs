@@ -37,7 +37,19 @@ impl Event for StoreOpened<'_> {
     }
 }
 
-/// The store of letters cannot be opened at the start. Requests flow; it is tried again each second.
+/// A file of the store is not the one that it was: removed, or replaced. It is begun again as at a start.
+#[derive(Debug)]
+pub struct StoreLost<'a> {
+    pub what: &'a str,
+}
+
+impl Event for StoreLost<'_> {
+    fn log(&self) {
+        tracing::error!(what = self.what, "the store's files are not what they were: it lets go of them");
+    }
+}
+
+/// The store of letters cannot be opened. Requests flow; it is tried again each second.
 #[derive(Debug)]
 pub struct StoreUnopened<'a> {
     pub error: &'a str,

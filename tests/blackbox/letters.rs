@@ -813,3 +813,68 @@ fn a_second_fender_waits_for_the_store_and_takes_over() {
     let id = answer.field("fender-letter");
     eventually("the letter is delivered by the second", || state_of(&second, &id) == "delivered");
 }
+
+/// Whatever is done to its files, a write that was answered 202 is on disk under the store's name.
+#[test]
+fn a_store_whose_files_are_removed_accepts_nothing_until_it_has_begun_again() {
+    let (upstream, _well) = patient("503 Busy\r\nretry-after: 600");
+    let (setup, folder) = keeping(&upstream.as_api(&FAST.replace("on_failure", "outbox")));
+    let fender = setup.start();
+    let healthy = || fender.metric("fender_dead_letter_store_healthy", &[]);
+    assert_eq!(fender.post("/", "", b"before").status(), 202);
+    for name in ["letters.db", "letters.db-wal", "letters.db-shm", "letters.db.lock", "letters.db.reserve"] {
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    let refused = fender.post("/", "", b"lost");
+    assert_eq!((refused.status(), refused.field("fender-reason").as_str()), (503, "store_unavailable"));
+    let said = fender.logged("the store's files are not what they were: it lets go of them");
+    assert!(said["what"].as_str().is_some_and(|what| what.contains("letters.db.lock was removed")), "{said}");
+    eventually("it begins again", || healthy() == 1.0);
+    let kept = fender.post("/", "", b"after");
+    assert_eq!(kept.status(), 202);
+    drop(fender); // kill -9
+    let db = folder.path().join("letters.db").display().to_string();
+    let (fine, told) = command(&["--store", &db, "--json", "list"]);
+    assert!(fine, "{told}");
+    assert!(told.contains(&kept.field("fender-letter")), "{told}");
+}
+
+/// Nobody asks the store, and the gauge tells the truth.
+#[test]
+fn a_store_whose_folder_is_removed_is_unhealthy_without_traffic() {
+    let (upstream, _well) = patient("503 Busy\r\nretry-after: 0");
+    let (setup, folder) = keeping(&upstream.as_api(FAST));
+    let volume = folder.path().join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    let fender = setup.with_store(&volume.join("letters.db")).start();
+    let healthy = || fender.metric("fender_dead_letter_store_healthy", &[]);
+    assert_eq!(healthy(), 1.0);
+    std::fs::remove_dir_all(&volume).unwrap();
+    eventually("the gauge says so", || healthy() == 0.0);
+    let said = fender.logged("the store cannot be opened: no letter is taken until it can");
+    assert!(said["error"].as_str().is_some_and(|error| error.contains("does not exist")), "{said}");
+    std::fs::create_dir(&volume).unwrap();
+    eventually("it begins again", || healthy() == 1.0);
+    assert_eq!(fender.post("/", "", b"kept").status(), 202);
+}
+
+/// A rollback meets a store that a newer Fender wrote: requests flow, and the store is left alone.
+#[test]
+fn a_store_of_a_newer_fender_stops_no_traffic() {
+    let upstream = Upstream::ok("fine");
+    let (setup, folder) = keeping(&upstream.as_api(FAST));
+    let path = folder.path().join("letters.db");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "PRAGMA application_id = 0x466e6472; PRAGMA user_version = 99; CREATE TABLE letters (x)",
+        )
+        .unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let fender = setup.start();
+    assert_eq!(fender.get("/").status(), 200);
+    assert_eq!(fender.metric("fender_dead_letter_store_healthy", &[]), 0.0);
+    let said = fender.logged("the store cannot be opened: no letter is taken until it can");
+    assert!(said["error"].as_str().is_some_and(|error| error.contains("schema 99")), "{said}");
+    assert!(std::fs::read(&path).unwrap() == before);
+}

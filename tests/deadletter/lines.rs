@@ -133,3 +133,74 @@ fn what_is_no_letter_is_refused_in_words() {
     assert!(says(&line.replace(&own.to_string(), &id)).contains("`id`"));
     assert_eq!(other.store().figures().total(State::Pending), 0);
 }
+
+/// A line of a letter, one of its fields changed.
+fn changed(line: &str, field: &str, value: impl Into<serde_json::Value>) -> String {
+    let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line[field] = value.into();
+    line.to_string()
+}
+
+#[test]
+fn what_no_client_could_have_had_sent_is_refused() {
+    let (from, to) = (Bench::new(), Bench::new());
+    from.capture(draft("hello"));
+    let line = exported(&from).remove(0);
+    let long = "x".repeat(100_000);
+    let refused = [
+        ("path", "", "a slash"),
+        ("path", "no-slash", "a slash"),
+        ("path", "@x", "a slash"),
+        ("path", "*", "a slash"),
+        ("path", "http://evil/x", "a slash"),
+        ("path", "/../../x", "dot segments"),
+        ("path", "/a/./b", "dot segments"),
+        ("path", "/a/..", "dot segments"),
+        ("path", "/a/%2e%2E/b", "dot segments"),
+        ("path", "/a/.%2e?x=1", "dot segments"),
+        ("path", "/a b", "no request target"),
+        ("path", "/a\r\nx-evil: 1", "no request target"),
+        ("path", "/a\u{0}", "no request target"),
+        ("path", "/a\u{7f}", "no request target"),
+        ("path", "/a#b", "no request target"),
+        ("method", "", "no method"),
+        ("method", "GE T", "no method"),
+        ("method", "POST\r\n", "no method"),
+        ("method", "CONNECT", "no letters"),
+        ("method", "TRACE", "no letters"),
+        ("upstream", &long, "`upstream` is longer"),
+        ("route", &long, "`route` is longer"),
+    ];
+    for (field, value, why) in refused {
+        let Err(StoreError::Invalid(said)) = import(&to, &changed(&line, field, value)) else {
+            panic!("{field} {value:.20} is taken in")
+        };
+        assert!(said.starts_with("not a letter: ") && said.contains(why), "{field} {value:.20}: {said}");
+        assert!(said.len() < 200 && !said.contains("evil"), "{said:.300}");
+    }
+    let fine = ["/", "/a/...", "/a/..b//c", "/a%2f..%2fb", "/x?a=../..&b=/./", "/{a}é?b='é'"];
+    for path in fine {
+        let other = Bench::new();
+        assert!(import(&other, &changed(&line, "path", path)).is_ok(), "{path}");
+    }
+    assert_eq!(to.store().figures().total(State::Pending), 0);
+}
+
+#[test]
+fn a_letter_that_bears_a_credential_is_refused_and_the_credential_not_told() {
+    let (from, to) = (Bench::new(), Bench::new());
+    from.capture(draft("hello"));
+    let line = exported(&from).remove(0);
+    for name in ["authorization", "Authorization", "PROXY-AUTHORIZATION", "cookie", "X-Api-Key", "api-key"] {
+        let pair = serde_json::json!([name, "very-secret"]);
+        for line in [
+            changed(&line, "headers", serde_json::json!([["accept", "*/*"], pair])),
+            changed(&line, "key_header", pair.clone()),
+        ] {
+            let Err(StoreError::Invalid(said)) = import(&to, &line) else { panic!("{name} is taken in") };
+            assert!(said.contains(&format!("`{}`", name.to_ascii_lowercase())), "{said}");
+            assert!(!said.contains("very-secret"), "{said}");
+        }
+    }
+    assert_eq!(to.store().figures().total(State::Pending), 0);
+}

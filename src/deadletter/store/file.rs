@@ -15,7 +15,7 @@ pub(super) struct Place {
     pub(super) wal: PathBuf,
     pub(super) shm: PathBuf,
     pub(super) reserve: PathBuf,
-    lock: PathBuf,
+    pub(super) lock: PathBuf,
 }
 
 impl Place {
@@ -47,6 +47,10 @@ impl Place {
 
     /// Takes the place for this process; held until the lock is dropped, or the process ends, however it ends.
     pub(super) fn lock(&self) -> Result<Lock, OpenError> {
+        if !self.folder().is_dir() {
+            let folder = self.folder().display();
+            return Err(self.failed(format!("its folder {folder} does not exist")));
+        }
         let mut file = options().truncate(false).open(&self.lock).map_err(|error| self.failed(error))?;
         match file.try_lock() {
             Ok(()) => {
@@ -56,7 +60,12 @@ impl Place {
                     true => Ok(()),
                     false => Err(error),
                 })?;
-                Ok(Lock { _file: file })
+                // Whoever removed the name meanwhile let another take one of its own.
+                let is = Id::of(&file.metadata().map_err(|error| self.failed(error))?);
+                if Id::at(&self.lock).ok() != Some(is) {
+                    return Err(self.failed("its lock file was removed while it was taken"));
+                }
+                Ok(Lock { is, _file: file })
             }
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -82,11 +91,12 @@ impl Place {
         }
     }
 
-    /// Whether the file begins as a database does, or is empty. Only before the first connection.
-    pub(super) fn looks_like_a_database(&self) -> io::Result<bool> {
+    /// The first bytes of the file, as SQLite lays them out: a connection would already make files beside it. Only before the
+    /// first connection.
+    pub(super) fn head(&self) -> io::Result<Vec<u8>> {
         let mut head = Vec::new();
-        File::open(&self.db)?.take(16).read_to_end(&mut head)?;
-        Ok(head.is_empty() || head == *b"SQLite format 3\0")
+        File::open(&self.db)?.take(HEAD).read_to_end(&mut head)?;
+        Ok(head)
     }
 
     /// Moves the database and its WAL away; says where it is now. Only without a connection.
@@ -115,9 +125,10 @@ impl Place {
         File::open(self.folder())?.sync_all()
     }
 
-    /// Whether a store has been here before: its reserve or its WAL lies beside the file.
+    /// Whether a store of ours has been here before: its reserve lies beside the file. A WAL says nothing, as every database
+    /// may have one.
     pub(super) fn was_a_store(&self) -> bool {
-        self.reserve.exists() || self.wal.exists()
+        self.reserve.exists()
     }
 
     /// Bytes of database, WAL with its index, and reserve.
@@ -145,8 +156,30 @@ impl Sizes {
 /// The store is this process's while it lives.
 #[derive(Debug)]
 pub(super) struct Lock {
+    pub(super) is: Id,
     _file: File,
 }
+
+/// Which file a name leads to. While the process has the file open its number is no other's, even if its name is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Id {
+    device: u64,
+    inode: u64,
+}
+
+impl Id {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    /// The file that has this name now.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|metadata| Self::of(&metadata))
+    }
+}
+
+/// The length of a database's header.
+const HEAD: u64 = 100;
 
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();

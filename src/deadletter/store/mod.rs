@@ -3,6 +3,7 @@
 mod capture;
 mod file;
 mod find;
+mod held;
 mod job;
 mod operator;
 mod operators;
@@ -100,11 +101,11 @@ impl Store {
         Ok((store, opened?))
     }
 
-    /// Like [`Self::open_observed`], but a file that cannot be opened now (it is another's, the disk fails, its folder is not
-    /// there) is tried again each second; until then the store takes nothing.
+    /// Like [`Self::open_observed`], but a file that cannot be opened now (it is another's or a newer Fender's, the disk fails,
+    /// its folder is not there) is tried again each second; until then the store takes nothing.
     ///
     /// # Errors
-    /// The outer one: a newer Fender wrote the file, or the threads cannot be had. The inner one: why it waits.
+    /// The outer one: the threads cannot be had. The inner one: why it waits.
     pub fn open_or_wait(
         settings: &DeadLetter,
         on_commit: impl Fn(Duration) + Send + 'static,
@@ -123,12 +124,9 @@ impl Store {
             asks,
             Box::new(on_commit),
         );
-        let opened = writer.begin();
-        if let Err(error @ OpenError::Newer { .. }) = opened {
-            return Err(error);
-        }
+        let opened = writer.first();
         let reader = |name| {
-            Reader::start(name, settings.path.clone(), Arc::clone(&shared.epoch))
+            Reader::start(name, settings.path.clone(), Arc::clone(&shared))
                 .map_err(|error| place.failed(error))
         };
         let inner = Inner {

@@ -1,10 +1,11 @@
 //! The threads that read: a read-only connection each, opened when first needed, so that no reader waits for the writer.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
@@ -12,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::job::Read;
 use super::schema;
 use super::trouble::{Reach, Trouble};
+use super::writer::Shared;
 use crate::deadletter::query::StoreError;
 
 /// One reading thread's queue.
@@ -27,12 +29,12 @@ pub(super) struct Reader {
 const QUEUE: usize = 256;
 
 impl Reader {
-    /// Starts the thread; it ends with the handle. `epoch` rises when the file was replaced or reopened.
-    pub(super) fn start(name: &str, path: PathBuf, epoch: Arc<AtomicU64>) -> std::io::Result<Self> {
+    /// Starts the thread; it ends with the handle.
+    pub(super) fn start(name: &str, path: PathBuf, shared: Arc<Shared>) -> std::io::Result<Self> {
         let (queue, asked) = sync_channel(QUEUE);
         let (end, ended) = oneshot::channel::<()>();
         thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
-            serve(&asked, &path, &epoch);
+            serve(&asked, &path, &shared);
             drop(end);
         })?;
         Ok(Self {
@@ -86,20 +88,62 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(asked: &Receiver<Read>, path: &Path, epoch: &AtomicU64) {
-    let mut open: Option<(Connection, u64)> = None;
-    while let Ok(read) = asked.recv() {
-        let now = epoch.load(Ordering::Acquire);
-        if open.as_ref().is_some_and(|(_, seen)| *seen != now) {
+/// An idle reader looks so often whether the file that it has open is still the store's.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A connection, of which epoch, and that it counts among those that read. They go in this order.
+struct Open<'a> {
+    conn: Connection,
+    seen: u64,
+    _counted: Counted<'a>,
+}
+
+/// One that reads: the writer opens no other file while there are any.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(reading: &'a AtomicUsize) -> Self {
+        reading.fetch_add(1, Ordering::SeqCst);
+        Self(reading)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn connect<'a>(path: &Path, shared: &'a Shared) -> Result<Open<'a>, Trouble> {
+    // Counted first, then looked: the writer lets go first, then counts.
+    let counted = Counted::new(&shared.reading);
+    let seen = shared.epoch.load(Ordering::SeqCst);
+    if !shared.held.load(Ordering::SeqCst) {
+        // What has that name now may be somebody else's.
+        return Err(Trouble::from("its file is not open".to_owned()));
+    }
+    Ok(Open { conn: schema::reader(path)?, seen, _counted: counted })
+}
+
+fn serve(asked: &Receiver<Read>, path: &Path, shared: &Shared) {
+    let mut open: Option<Open<'_>> = None;
+    loop {
+        let read = match &open {
+            Some(_) => asked.recv_timeout(LOOK_EVERY),
+            None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        if open.as_ref().is_some_and(|open| open.seen != shared.epoch.load(Ordering::SeqCst)) {
             open = None;
         }
+        let read = match read {
+            Ok(read) => read,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         let reach = match &open {
-            Some((conn, _)) => read(Ok(conn)),
-            None => match schema::reader(path) {
-                Ok(conn) => {
-                    let (conn, _) = open.insert((conn, now));
-                    read(Ok(conn))
-                }
+            Some(open) => read(Ok(&open.conn)),
+            None => match connect(path, shared) {
+                Ok(opened) => read(Ok(&open.insert(opened).conn)),
                 Err(trouble) => read(Err(&trouble)),
             },
         };

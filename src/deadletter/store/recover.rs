@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, params};
 
-use super::file::Place;
+use super::file::{Id, Place};
 use super::job::Unsure;
 use super::rows::{self, COLUMNS};
-use super::schema::{self, Schema, VERSION};
+use super::schema::{self, Head, Schema, VERSION};
 use super::space::{self, Limits};
 use super::trouble::{Reach, Trouble};
 use super::turns::{self, To};
@@ -27,29 +27,53 @@ pub(super) struct Opener {
     pub(super) limits: Limits,
 }
 
+/// The connection that writes, and the file that it was opened on.
+#[derive(Debug)]
+pub(super) struct Db {
+    pub(super) conn: Connection,
+    pub(super) is: Id,
+}
+
 /// A file up to this size is checked whole at each start; a larger one by `verify`, after an error, or when a read finds
 /// damage: a start must not wait for a backlog.
 const CHECKED_AT_START: u64 = 16 << 20;
 
 impl Opener {
-    /// Opens the file at the start of the process, and judges what a crash left behind. A damaged file is set aside.
-    pub(super) fn start(&self) -> Result<(Connection, Opened), OpenError> {
-        if !self.place.folder().is_dir() {
-            let folder = self.place.folder().display();
-            return Err(self.place.failed(format!("its folder {folder} does not exist")));
-        }
+    /// Opens the file at the start, or anew where it is not the one that it was, and judges what a crash left behind. A damaged
+    /// file is set aside; of one that is not ours nothing is touched.
+    pub(super) fn start(&self, unsure: &mut Unsure) -> Result<(Db, Opened), OpenError> {
         let mut opened = Opened { created: self.create()?, ..Opened::default() };
-        let known = self.place.looks_like_a_database().map_err(|error| self.place.failed(error))?;
-        if !known && !self.place.was_a_store() {
-            // A damaged store has its reserve beside it. This is somebody else's file: it is left as it is.
-            return Err(self
-                .place
-                .failed("it is no database, and nothing says that it ever was; name another file"));
+        let head = Head::of(&self.place.head().map_err(|error| self.place.failed(error))?);
+        let ours = self.place.was_a_store();
+        let db = match head {
+            Head::Ours(found) if found > VERSION => return Err(self.newer(found)),
+            Head::Empty | Head::Ours(_) => self.file(&mut opened),
+            // A store that never came to a checkpoint may have its mark in the WAL alone.
+            Head::Unmarked if ours => self.file(&mut opened),
+            Head::Other if ours => self.afresh(&mut opened),
+            // Somebody else's file is left as it is.
+            Head::Unmarked | Head::Foreign => return Err(self.foreign()),
+            Head::Other => {
+                let what = "it is no database, and nothing says that it ever was; name another file";
+                return Err(self.place.failed(what));
+            }
+        }?;
+        undo(&db.conn, unsure).map_err(|trouble| self.place.failed(trouble))?;
+        *unsure = Unsure::default();
+        judge(&db.conn, &mut opened).map_err(|trouble| self.place.failed(trouble))?;
+        if opened.created {
+            // The names beside it last too.
+            self.place.sync_folder().map_err(|error| self.place.failed(error))?;
         }
-        let conn = if known { self.file(&mut opened) } else { self.afresh(&mut opened) };
-        let conn = conn?;
-        judge(&conn, &mut opened).map_err(|trouble| self.place.failed(trouble))?;
-        Ok((conn, opened))
+        Ok((db, opened))
+    }
+
+    fn newer(&self, found: u32) -> OpenError {
+        OpenError::Newer { path: self.place.db.clone(), found, known: VERSION }
+    }
+
+    fn foreign(&self) -> OpenError {
+        self.place.failed("it is a database of another program; name another file")
     }
 
     /// Opens the file again after an error: checks all of it if it is `suspect`, undoes what a batch of unknown end may have left, and leaves
@@ -59,17 +83,17 @@ impl Opener {
         suspect: bool,
         unsure: &mut Unsure,
         opened: &mut Opened,
-    ) -> Result<Connection, Trouble> {
+    ) -> Result<Db, Trouble> {
         if space::starving(&self.place) {
             space::release(&self.place)?;
         }
-        let conn = match self.connect().and_then(|(conn, schema)| {
+        let db = match self.connect().and_then(|(db, schema)| {
             if suspect {
-                check(&conn)?;
+                check(&db.conn)?;
             }
-            Ok((conn, schema))
+            Ok((db, schema))
         }) {
-            Ok((conn, Schema::Ready { .. })) => conn,
+            Ok((db, Schema::Ready { .. })) => db,
             Ok((_, other)) => return Err(Trouble::from(format!("the file was replaced: {other:?}"))),
             Err(trouble) if trouble.is_damage() => {
                 self.place.create()?;
@@ -77,10 +101,10 @@ impl Opener {
             }
             Err(trouble) => return Err(trouble),
         };
-        conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::RESTART)?;
-        undo(&conn, unsure)?;
+        db.conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::RESTART)?;
+        undo(&db.conn, unsure)?;
         *unsure = Unsure::default();
-        Ok(conn)
+        Ok(db)
     }
 
     fn create(&self) -> Result<bool, OpenError> {
@@ -92,7 +116,7 @@ impl Opener {
         created.map_err(|error| self.place.failed(error))
     }
 
-    fn file(&self, opened: &mut Opened) -> Result<Connection, OpenError> {
+    fn file(&self, opened: &mut Opened) -> Result<Db, OpenError> {
         let mut attempt = self.checked();
         if attempt.as_ref().is_err_and(|trouble| trouble.reach() != Reach::One && !trouble.is_damage())
             && space::starving(&self.place)
@@ -101,46 +125,46 @@ impl Opener {
             attempt = self.checked();
         }
         match attempt {
-            Ok((conn, Schema::Ready { from })) => {
+            Ok((db, Schema::Ready { from })) => {
                 opened.migrated_from = (from != VERSION && from != 0).then_some(from);
-                Ok(conn)
+                Ok(db)
             }
-            Ok((_, Schema::Newer(found))) => {
-                Err(OpenError::Newer { path: self.place.db.clone(), found, known: VERSION })
-            }
-            Ok((_, Schema::Foreign)) => {
-                Err(self.place.failed("it is a database of another program; name another file"))
-            }
+            Ok((_, Schema::Newer(found))) => Err(self.newer(found)),
+            Ok((_, Schema::Foreign)) => Err(self.foreign()),
             Err(trouble) if trouble.is_damage() => self.afresh(opened),
             Err(trouble) => Err(self.place.failed(trouble)),
         }
     }
 
-    fn checked(&self) -> Result<(Connection, Schema), Trouble> {
-        let (conn, schema) = self.connect()?;
+    fn checked(&self) -> Result<(Db, Schema), Trouble> {
+        let (db, schema) = self.connect()?;
         let sizes = self.place.sizes();
         if matches!(schema, Schema::Ready { .. }) && sizes.db + sizes.wal <= CHECKED_AT_START {
-            check(&conn)?;
+            check(&db.conn)?;
         }
-        Ok((conn, schema))
+        Ok((db, schema))
     }
 
-    fn connect(&self) -> Result<(Connection, Schema), Trouble> {
+    fn connect(&self) -> Result<(Db, Schema), Trouble> {
+        let is = Id::at(&self.place.db)?;
         let conn = schema::writer(&self.place.db, self.sync, self.limits.wal)?;
+        if Id::at(&self.place.db)? != is {
+            return Err(Trouble::from("the file was replaced while it was opened".to_owned()));
+        }
         let schema = schema::migrate(&conn)?;
         conn.pragma_update(None, "max_page_count", self.limits.max_pages())?;
-        Ok((conn, schema))
+        Ok((Db { conn, is }, schema))
     }
 
     /// Sets the file aside, begins a fresh one, and takes over what can be read of the old one.
-    fn afresh(&self, opened: &mut Opened) -> Result<Connection, OpenError> {
+    fn afresh(&self, opened: &mut Opened) -> Result<Db, OpenError> {
         let aside = self.place.set_aside(clock::unix_ms()).map_err(|error| self.place.failed(error))?;
         self.place.create().map_err(|error| self.place.failed(error))?;
-        let (conn, _) = self.connect().map_err(|trouble| self.place.failed(trouble))?;
+        let (db, _) = self.connect().map_err(|trouble| self.place.failed(trouble))?;
         // What cannot be read stays where it was set aside; the store works without it.
-        opened.salvaged = salvage(&aside, &conn).unwrap_or_default();
+        opened.salvaged = salvage(&aside, &db.conn).unwrap_or_default();
         opened.set_aside = Some(aside);
-        Ok(conn)
+        Ok(db)
     }
 }
 

@@ -19,6 +19,39 @@ pub(super) const VERSION: u32 = 1;
 
 pub(super) const PAGE: u64 = 4096;
 
+/// What the first bytes of a file say of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Head {
+    /// A fresh file.
+    Empty,
+    /// A store of ours, of this schema or a later one: the WAL may know better.
+    Ours(u32),
+    /// A database that does not say whose it is.
+    Unmarked,
+    /// Another program's database.
+    Foreign,
+    /// No database.
+    Other,
+}
+
+impl Head {
+    /// Reads the header that each SQLite database begins with.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let number = |at: usize| {
+            let word = bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
+            word.map_or(0, u32::from_be_bytes)
+        };
+        let (version, application) = (number(60), number(68));
+        match bytes {
+            [] => Self::Empty,
+            bytes if !bytes.starts_with(b"SQLite format 3\0") => Self::Other,
+            _ if i64::from(application) == APPLICATION => Self::Ours(version),
+            _ if application == 0 => Self::Unmarked,
+            _ => Self::Foreign,
+        }
+    }
+}
+
 /// What a file turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Schema {
@@ -38,6 +71,10 @@ pub(super) fn writer(path: &Path, sync: Sync, wal_limit: u64) -> Result<Connecti
     conn.set_prepared_statement_cache_capacity(64);
     conn.pragma_update(None, "page_size", PAGE.cast_signed())?;
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    if said(&conn)? == (Said { from: 0, application: 0, tables: 0 }) {
+        // Before there is a WAL: from its first page on the file itself says whose it is.
+        conn.pragma_update(None, "application_id", APPLICATION)?;
+    }
     // The word that comes back is the mode in force: a WAL that could not be had is an error, not a slower store.
     let mode: String = conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
@@ -73,11 +110,25 @@ fn common(conn: &Connection) -> Result<(), Trouble> {
 /// Nobody else writes, so only another program's reader (a shell on the file) can be in the way.
 const BUSY: Duration = Duration::from_secs(2);
 
+/// What a database says of itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    from: u32,
+    application: i64,
+    tables: i64,
+}
+
+fn said(conn: &Connection) -> Result<Said, Trouble> {
+    Ok(Said {
+        from: conn.pragma_query_value(None, "user_version", |row| row.get(0))?,
+        application: conn.pragma_query_value(None, "application_id", |row| row.get(0))?,
+        tables: conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
+    })
+}
+
 /// Brings the schema up to date, each step in a transaction of its own.
 pub(super) fn migrate(conn: &Connection) -> Result<Schema, Trouble> {
-    let from: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let Said { from, application, tables } = said(conn)?;
     if application != APPLICATION && (tables > 0 || from > 0) {
         return Ok(Schema::Foreign);
     }

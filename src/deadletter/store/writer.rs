@@ -1,7 +1,9 @@
 //! The one thread that writes: takes what is queued together into one commit, answers after it.
 
+mod mend;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -10,23 +12,26 @@ use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::file::Lock;
 use super::find;
+use super::held::Held;
 use super::job::{Asked, Job, Unsure, Work};
 use super::recover::Opener;
 use super::space::{self, Room};
 use super::trouble::{Reach, Trouble};
 use crate::clock;
 use crate::deadletter::id::LetterId;
-use crate::deadletter::query::{Figures, OpenError, Opened, StoreError};
-use crate::telemetry::events::{StoreOpened, emit};
+use crate::deadletter::query::{Figures, StoreError};
 
 /// What the writer tells to all who hold the store.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) figures: ArcSwap<Figures>,
     /// Rises whenever the file was opened anew: readers follow.
-    pub(super) epoch: Arc<AtomicU64>,
+    pub(super) epoch: AtomicU64,
+    /// The file is this process's: readers may open it.
+    pub(super) held: AtomicBool,
+    /// Connections that read.
+    pub(super) reading: AtomicUsize,
 }
 
 /// Called with the time that each commit took.
@@ -37,8 +42,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     asked: Receiver<Asked>,
     on_commit: OnCommit,
-    /// `None`: the file has never been opened yet, which is tried again too.
-    lock: Option<Lock>,
+    /// `None`: the file has never been opened yet, or is not what it was; both are tried again.
+    held: Option<Held>,
     /// The connection, or why there is none.
     db: Result<Connection, String>,
     /// Pages in the WAL, as SQLite tells after each commit.
@@ -64,10 +69,13 @@ const ENOUGH: usize = 16;
 /// How often an ailing store is tried again.
 const MEND_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the files of a store that nobody asks are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 type Queued = (Box<dyn Job>, OwnedSemaphorePermit);
 
 impl Writer {
-    /// Without a file yet, for this reason: see [`Self::begin`].
+    /// Without a file yet, for this reason: see [`Self::first`].
     pub(super) fn new(
         opener: Opener,
         why: String,
@@ -81,7 +89,7 @@ impl Writer {
             shared,
             asked,
             on_commit,
-            lock: None,
+            held: None,
             db: Err(why),
             wal_pages: Arc::default(),
             spent: None,
@@ -95,16 +103,6 @@ impl Writer {
         writer
     }
 
-    /// Opens the file for the first time, and judges what a crash left behind.
-    pub(super) fn begin(&mut self) -> Result<Opened, OpenError> {
-        let lock = self.opener.place.lock()?;
-        let (conn, opened) = self.opener.start()?;
-        self.starved = space::rebuild(&self.opener.place, self.opener.limits).is_err();
-        self.adopt(conn).map_err(|trouble| self.opener.place.failed(trouble))?;
-        self.lock = Some(lock);
-        Ok(opened)
-    }
-
     /// Works until the store is closed, or its last handle is gone.
     pub(super) fn run(mut self) {
         let mut closing = None;
@@ -113,21 +111,16 @@ impl Writer {
             if ails && clock::now().duration_since(self.mended) >= MEND_EVERY {
                 self.mend();
             }
-            let first = if ails {
-                match self.asked.recv_timeout(MEND_EVERY) {
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    first => first.ok(),
-                }
-            } else {
-                self.asked.recv().ok()
-            };
-            let Some(first) = first else { break };
-            closing = self.batch(first);
+            match self.asked.recv_timeout(if ails { MEND_EVERY } else { LOOK_EVERY }) {
+                Ok(first) => closing = self.batch(first),
+                Err(RecvTimeoutError::Timeout) => drop(self.look()),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
-        let Self { db, lock, asked, .. } = self;
+        let Self { db, held, asked, .. } = self;
         // The last connection to close brings the WAL home.
         drop((db, asked));
-        drop(lock);
+        drop(held);
         if let Some(closing) = closing {
             // Who closed the store and went does not want to know.
             closing.send(()).ok();
@@ -175,6 +168,7 @@ impl Writer {
     }
 
     fn perform(&mut self, jobs: &mut [Queued]) -> Result<(), StoreError> {
+        self.look()?;
         let mut done = self.transact(jobs);
         if done.as_ref().is_err_and(|trouble| trouble.reach() == Reach::Space) {
             // What delivers or deletes goes on with what the reserve gives; what adds is refused.
@@ -295,61 +289,17 @@ impl Writer {
     /// Lets go of a file that failed, and tries it again at once.
     fn broken(&mut self, trouble: &Trouble) {
         self.suspect |= !trouble.is_lock();
-        self.let_go(trouble);
+        self.let_go(trouble.to_string());
         self.mend();
     }
 
-    fn let_go(&mut self, why: &Trouble) {
-        self.db = Err(why.to_string());
-        self.shared.epoch.fetch_add(1, Ordering::Release);
+    fn let_go(&mut self, why: String) {
+        self.db = Err(why);
+        if let Some(held) = &mut self.held {
+            held.disconnected();
+        }
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
         self.publish();
-    }
-
-    /// Tries what ails.
-    fn mend(&mut self) {
-        self.mended = clock::now();
-        if self.lock.is_none() {
-            match self.begin() {
-                Ok(opened) => emit(&StoreOpened::from(&opened)),
-                Err(error) => self.db = Err(error.to_string()),
-            }
-            return;
-        }
-        if self.db.is_err() {
-            let mut opened = Opened::default();
-            let conn = self.opener.again(self.suspect, &mut self.unsure, &mut opened);
-            match conn.and_then(|conn| self.adopt(conn)) {
-                Ok(()) => self.suspect = false,
-                Err(trouble) => {
-                    self.suspect |= !trouble.is_lock();
-                    self.let_go(&trouble);
-                }
-            }
-            self.starved |= !self.opener.place.reserve.exists();
-        }
-        if self.starved && self.db.is_ok() {
-            // What a vacuum cut off leaves the file with a checkpoint.
-            self.bring_home();
-            self.starved = space::rebuild(&self.opener.place, self.opener.limits).is_err();
-            self.publish();
-        }
-    }
-
-    /// Takes a connection into use.
-    fn adopt(&mut self, mut conn: Connection) -> Result<(), Trouble> {
-        let pages = Arc::new(AtomicU64::new(0));
-        let told = Arc::clone(&pages);
-        conn.wal_hook(Some(move |_: &mut _, in_wal| {
-            told.store(u64::try_from(in_wal).unwrap_or_default(), Ordering::Relaxed);
-            Ok(())
-        }))?;
-        let last: Option<String> = conn.query_row("SELECT max(id) FROM letters", [], |row| row.get(0))?;
-        self.last_id = self.last_id.max(last.and_then(|id| id.parse().ok()));
-        self.wal_pages = pages;
-        self.db = Ok(conn);
-        self.shared.epoch.fetch_add(1, Ordering::Release);
-        self.publish();
-        Ok(())
     }
 
     /// Tells the figures anew; where they cannot be read the last ones stay.

@@ -1,0 +1,125 @@
+//! How the writer comes by its file, lets go of it, and comes by it again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::wal::CheckpointMode;
+
+use super::Writer;
+use crate::clock;
+use crate::deadletter::query::{OpenError, Opened, StoreError};
+use crate::deadletter::store::held::Held;
+use crate::deadletter::store::recover::Db;
+use crate::deadletter::store::space;
+use crate::deadletter::store::trouble::Trouble;
+use crate::telemetry::events::{StoreLost, StoreOpened, StoreUnopened, emit};
+
+impl Writer {
+    /// [`Self::begin`], by who tells why it failed.
+    pub(in crate::deadletter::store) fn first(&mut self) -> Result<Opened, OpenError> {
+        self.begin().inspect_err(|error| self.db = Err(error.to_string()))
+    }
+
+    /// Opens the file for the first time, or the one that took its place, and judges what a crash left behind.
+    fn begin(&mut self) -> Result<Opened, OpenError> {
+        let lock = self.opener.place.lock()?;
+        let (db, opened) = self.opener.start(&mut self.unsure)?;
+        self.starved = space::rebuild(&self.opener.place, self.opener.limits).is_err();
+        self.spent = None;
+        self.held = Some(Held::new(lock, db.is));
+        self.adopt(db).map_err(|trouble| {
+            self.held = None;
+            self.opener.place.failed(trouble)
+        })?;
+        Ok(opened)
+    }
+
+    /// Lets go of files that are not those which their names lead to: what is written to them is lost with the process.
+    pub(super) fn look(&mut self) -> Result<(), StoreError> {
+        let place = &self.opener.place;
+        let Some((what, owned)) =
+            self.held.as_ref().and_then(|held| Some((held.amiss(place)?, held.owned(place).is_none())))
+        else {
+            return Ok(());
+        };
+        emit(&StoreLost { what: &what });
+        if owned && let Ok(conn) = &self.db {
+            // Of a database that is at its place nothing is lost with its WAL; where this fails there is nothing more to do.
+            drop(conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE));
+        }
+        self.shared.held.store(false, Ordering::SeqCst);
+        // The connection goes before the lock does.
+        self.let_go(what.clone());
+        self.held = None;
+        self.suspect = false;
+        self.mended = clock::now();
+        Err(StoreError::Unavailable(what))
+    }
+
+    /// Tries what ails.
+    pub(super) fn mend(&mut self) {
+        self.mended = clock::now();
+        if self.look().is_err() {
+            return;
+        }
+        if self.held.is_none() {
+            // Whoever still reads the former file has locks on it, which a look at it would drop.
+            if self.shared.reading.load(Ordering::SeqCst) == 0 {
+                self.begin_again();
+            }
+            return;
+        }
+        if self.db.is_err() {
+            let mut opened = Opened::default();
+            let db = self.opener.again(self.suspect, &mut self.unsure, &mut opened);
+            match db.and_then(|db| self.adopt(db)) {
+                Ok(()) => self.suspect = false,
+                Err(trouble) => {
+                    self.suspect |= !trouble.is_lock();
+                    self.let_go(trouble.to_string());
+                }
+            }
+            self.starved |= !self.opener.place.reserve.exists();
+        }
+        if self.starved && self.db.is_ok() {
+            // What a vacuum cut off leaves the file with a checkpoint.
+            self.bring_home();
+            self.starved = space::rebuild(&self.opener.place, self.opener.limits).is_err();
+            self.publish();
+        }
+    }
+
+    fn begin_again(&mut self) {
+        match self.begin() {
+            Ok(opened) => emit(&StoreOpened::from(&opened)),
+            Err(error) => {
+                let error = error.to_string();
+                if self.db.as_ref().err() != Some(&error) {
+                    emit(&StoreUnopened { error: &error });
+                }
+                self.db = Err(error);
+            }
+        }
+    }
+
+    /// Takes a connection into use.
+    fn adopt(&mut self, Db { mut conn, is }: Db) -> Result<(), Trouble> {
+        let pages = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&pages);
+        conn.wal_hook(Some(move |_: &mut _, in_wal| {
+            told.store(u64::try_from(in_wal).unwrap_or_default(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let last: Option<String> = conn.query_row("SELECT max(id) FROM letters", [], |row| row.get(0))?;
+        self.last_id = self.last_id.max(last.and_then(|id| id.parse().ok()));
+        if let Some(held) = &mut self.held {
+            held.connected(&self.opener.place, is)?;
+        }
+        self.wal_pages = pages;
+        self.db = Ok(conn);
+        self.shared.held.store(true, Ordering::SeqCst);
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
+        self.publish();
+        Ok(())
+    }
+}
