@@ -52,7 +52,8 @@ compare *ARGS:
 compare-trial:
     cargo bench --locked --profile dev --bench compare -- --peers fender,lean --rounds 1 --slice 100ms
 
-# Instructions in user space for one request, by callgrind; fails beyond the record by more than a tenth. `--write` renews it.
+# Instructions in user space for one request, by callgrind; fails beyond the record by more than a tenth. `--write` renews it,
+# `--keep FOLDER` keeps what callgrind wrote.
 instructions *ARGS:
     cargo build --release --locked
     FENDER_BENCH_BINARY="${CARGO_TARGET_DIR:-target}/release/fender" cargo bench --locked --profile dev --bench compare -- instructions {{ARGS}}

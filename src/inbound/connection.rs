@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use super::frames::{self, Frames};
 use super::guard::{Guard, Limits, Resettable};
 use super::listen::Door;
+use super::tls::Acceptor;
 use crate::drain::Phase;
 use crate::policy::blame::ClientFault;
 use crate::proxy::body::{Body, Cut};
@@ -77,11 +78,17 @@ pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usi
     };
     match &door.tls {
         None => http(stream, connection(false), limits, false).await,
-        Some(tls) => match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
-            Ok(Ok((stream, http2))) => Box::pin(http(stream, connection(true), limits, http2)).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-        },
+        // Boxed: plain connections need not be as large.
+        Some(tls) => Box::pin(shake_hands(tls, stream, connection(true), limits)).await,
+    }
+}
+
+async fn shake_hands(tls: &Acceptor, stream: TcpStream, connection: Connection, limits: Limits) {
+    let peer = connection.client.peer;
+    match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
+        Ok(Ok((stream, http2))) => Box::pin(http(stream, connection, limits, http2)).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
     }
 }
 
@@ -89,6 +96,7 @@ async fn http<S>(mut stream: S, connection: Connection, limits: Limits, http2: b
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
+    let peer = connection.client.peer;
     let mut read_ahead = BytesMut::new();
     let prior_knowledge = async {
         while read_ahead.len() < PREFACE.len() && PREFACE.starts_with(&read_ahead) {
@@ -100,38 +108,40 @@ where
     };
     let http2 =
         if http2 { Ok(Ok(true)) } else { tokio::time::timeout(limits.head_timeout, prior_knowledge).await };
-    match http2 {
+    let served = match http2 {
         // Boxed: HTTP/1.1 connections, of which there are many, need not be as large.
         Ok(Ok(true)) => {
             let frames = Frames::new(stream, read_ahead, limits.head_timeout)
                 .counted(connection.proxy.drain.clone(), connection.client.worker);
             Box::pin(serve_http2(frames, connection, limits)).await;
+            Ok(())
         }
-        Ok(Ok(false)) => guarded(stream, read_ahead, connection, limits).await,
+        Ok(Ok(false)) => serve_http1(stream, read_ahead, connection, limits).await,
         // What came began as HTTP/2 would, and is the beginning of a slow head all the same.
         Err(_) if !read_ahead.is_empty() => {
             let out_of_time = Limits { head_timeout: Duration::ZERO, ..limits };
-            guarded(stream, read_ahead, connection, out_of_time).await;
+            serve_http1(stream, read_ahead, connection, out_of_time).await
         }
-        Ok(Err(_)) | Err(_) => {} // The client left, or said nothing in time.
+        Ok(Err(_)) | Err(_) => Ok(()), // The client left, or said nothing in time.
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, error = %crate::proxy::chain(&error), "client connection ended");
     }
 }
 
-async fn guarded<S>(stream: S, read_ahead: BytesMut, mut connection: Connection, limits: Limits)
+/// HTTP/1.1, to the connection's end. It is on the heap from the first request on: connections that never bring one stay small.
+fn serve_http1<S>(
+    stream: S,
+    read_ahead: BytesMut,
+    mut connection: Connection,
+    limits: Limits,
+) -> Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
     let (guard, wire) = Guard::new(stream, read_ahead, limits);
     Arc::make_mut(&mut connection.client).wire = Some(Arc::clone(&wire));
     let guard = guard.counted(connection.proxy.drain.clone(), connection.client.worker);
-    serve_http1(guard, wire, connection, limits.head_bytes_max).await;
-}
-
-async fn serve_http1<S>(guard: Guard<S>, wire: Arc<Wire>, connection: Connection, head_bytes_max: usize)
-where
-    S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
-{
-    let peer = connection.client.peer;
     let connection = Arc::new(connection);
     let service = service_fn(move |request| {
         let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
@@ -143,10 +153,8 @@ where
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_buf_size(head_bytes_max.saturating_add(HEAD_SLACK));
-    if let Err(error) = builder.serve_connection(TokioIo::new(guard), service).with_upgrades().await {
-        tracing::debug!(%peer, error = %crate::proxy::chain(&error), "client connection ended");
-    }
+        .max_buf_size(limits.head_bytes_max.saturating_add(HEAD_SLACK));
+    Box::pin(builder.serve_connection(TokioIo::new(guard), service).with_upgrades())
 }
 
 async fn serve_http2<S>(stream: Frames<S>, connection: Connection, limits: Limits)
@@ -201,18 +209,19 @@ async fn answer(
 ) -> Result<Response<Followed>, Broken> {
     let followed = |answer: Response<Body>| answer.map(|body| Followed { body, _answered: answered });
     if let Some(fault) = refused {
-        return Ok(followed(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault))));
+        return Ok(followed(connection.proxy.refuse(&RequestId::default(), &Failure::Client(fault))));
     }
     if connection.over && connection.open.load(Ordering::Relaxed) > connection.open_max {
         let mut answer = connection
             .proxy
-            .refuse(&RequestId::new(), &Failure::Overload("server.max_connections is reached"));
+            .refuse(&RequestId::default(), &Failure::Overload("server.max_connections is reached"));
         if connection.client.wire.is_some() {
             answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
         return Ok(followed(answer));
     }
-    let mut handled = pin!(connection.proxy.handle(request, &connection.client));
+    // Boxed: the library keeps room for this future as long as the connection is open, though it may rest most of the time.
+    let mut handled = Box::pin(connection.proxy.handle(request, &connection.client));
     let answer = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),
         Err(panic) => {

@@ -15,6 +15,7 @@ use super::client::Client;
 use super::exchange::{Exchange, OptOut, Origin, Turned};
 use super::failure::Refusal;
 use super::finish::Finish;
+use super::headers::Glance;
 use super::heard::Heard;
 use super::id::RequestId;
 use super::keys::{self, Keys, look_closer};
@@ -187,7 +188,7 @@ impl Proxy {
         if secrets.iter().any(|secret| secret == MASKED) {
             return None;
         }
-        let id = RequestId::new();
+        let id = RequestId::default();
         let started = clock::now();
         let finish = Box::new(Finish::uncounted(
             id.clone(),
@@ -202,6 +203,7 @@ impl Proxy {
             trusted: true,
             method: Method::from_bytes(letter.method.as_bytes()).ok()?,
             version: Version::HTTP_11,
+            glance: Glance::at(&headers),
             headers,
             target: PathAndQuery::try_from(letter.path.as_str()).ok()?,
             upload: None,
@@ -218,7 +220,7 @@ impl Proxy {
             home_told: None,
             may_have_acted: false,
             sending: false,
-            hung_up: Arc::default(),
+            hung_up: None,
             trail: None,
             owned: None,
             origin: Origin::Replay,
