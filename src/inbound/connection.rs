@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 
 use super::frames::{self, Frames};
 use super::guard::{Guard, Limits, Resettable};
+use super::lent::Owner;
 use super::listen::Door;
 use super::tls::Acceptor;
 use crate::drain::Phase;
@@ -49,6 +50,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// An HTTP/2 client that vanished without a word is noticed after this twice.
 const PING: Duration = Duration::from_secs(45);
 
+/// Of more HTTP/1.1 connections than this the library lets go of those that rest. To take one up again costs a twentieth of a
+/// request; not to let go costs some 12 KiB for each.
+const MANY: usize = 256;
+
 /// What the requests of one connection share.
 struct Connection {
     proxy: Arc<Proxy>,
@@ -59,6 +64,24 @@ struct Connection {
     over: bool,
     open: Arc<AtomicUsize>,
     open_max: usize,
+}
+
+impl Connection {
+    /// The same, with no request yet.
+    fn again(&self) -> Self {
+        Self {
+            proxy: Arc::clone(&self.proxy),
+            client: Arc::clone(&self.client),
+            number: AtomicU64::new(0),
+            over: self.over,
+            open: Arc::clone(&self.open),
+            open_max: self.open_max,
+        }
+    }
+
+    fn is_one_of_many(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > MANY
+    }
 }
 
 /// Serves one connection to its end.
@@ -129,32 +152,58 @@ where
     }
 }
 
-/// HTTP/1.1, to the connection's end. It is on the heap from the first request on: connections that never bring one stay small.
-fn serve_http1<S>(
-    stream: S,
-    read_ahead: BytesMut,
+/// HTTP/1.1, to the connection's end.
+async fn serve_http1<S>(
+    mut stream: S,
+    mut read_ahead: BytesMut,
     mut connection: Connection,
     limits: Limits,
-) -> Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>
+) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
-    let (guard, wire) = Guard::new(stream, read_ahead, limits);
-    Arc::make_mut(&mut connection.client).wire = Some(Arc::clone(&wire));
-    let guard = guard.counted(connection.proxy.drain.clone(), connection.client.worker);
-    let connection = Arc::new(connection);
-    let service = service_fn(move |request| {
-        let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let refused = wire.refused(number);
-        wire.request_came(request.version() == Version::HTTP_11);
-        answer(Arc::clone(&connection), request, refused, Some(Answered(Arc::clone(&wire))))
-    });
+    loop {
+        let (owner, lent) = Owner::lends(stream);
+        let (guard, wire) = Guard::new(lent, read_ahead, limits);
+        Arc::make_mut(&mut connection.client).wire = Some(Arc::clone(&wire));
+        let guard = guard.counted(connection.proxy.drain.clone(), connection.client.worker);
+        let (served_by, its_wire) = (Arc::new(connection.again()), Arc::clone(&wire));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let number = served_by.number.fetch_add(1, Ordering::Relaxed) + 1;
+            let refused = its_wire.refused(number);
+            its_wire.request_came(number, request.version() == Version::HTTP_11);
+            answer(Arc::clone(&served_by), request, refused, Some(Answered(Arc::clone(&its_wire))))
+        });
+        // On the heap: a connection that rests need not be as large.
+        let serving = http1_builder(limits).serve_connection(TokioIo::new(guard), service).with_upgrades();
+        let mut serving = Box::pin(serving);
+        let served = poll_fn(|cx| {
+            let polled = serving.as_mut().poll(cx);
+            if polled.is_pending() && wire.rests() && connection.is_one_of_many() {
+                owner.wants();
+                serving.as_mut().graceful_shutdown(); // It has nothing in hand: it ends at once.
+                return serving.as_mut().poll(cx);
+            }
+            polled
+        });
+        let served = served.await;
+        drop(serving);
+        let Some(rested) = owner.take() else { return served };
+        stream = rested;
+        read_ahead = BytesMut::new();
+        if !stream.read_buf(&mut read_ahead).await.is_ok_and(|read| read > 0) {
+            return served; // The client left.
+        }
+    }
+}
+
+fn http1_builder(limits: Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(limits.head_bytes_max.saturating_add(HEAD_SLACK));
-    Box::pin(builder.serve_connection(TokioIo::new(guard), service).with_upgrades())
+    builder
 }
 
 async fn serve_http2<S>(stream: Frames<S>, connection: Connection, limits: Limits)

@@ -25,6 +25,7 @@ mod pool;
 mod problems;
 mod reload;
 mod resend;
+mod resting;
 mod retained;
 mod retries;
 mod streams;
