@@ -264,6 +264,7 @@ fn draft(number: u64) -> Draft {
         path: "/v1/messages".to_owned(),
         headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
         body: vec![b'x'; BODY].into(),
+        credentials: None,
         verdict: Verdict::NeverSent,
         reason: Some(if number % 1000 == 7 { Reason::Tls } else { Reason::Connect }),
         begin: Begin::Pending { next_attempt_at_ms: 1 },
