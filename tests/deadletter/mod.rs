@@ -13,6 +13,7 @@ mod lists;
 mod model;
 mod power;
 mod scale;
+mod sealed;
 mod turns;
 
 use std::path::{Path, PathBuf};

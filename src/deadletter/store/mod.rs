@@ -14,6 +14,7 @@ mod replays;
 mod rows;
 mod salvage;
 mod schema;
+mod scrub;
 mod sealing;
 mod space;
 mod trail;

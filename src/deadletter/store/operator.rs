@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::job::Work;
 use super::rows::{self, int};
+use super::sealing;
 use super::trouble::Trouble;
 use super::turns::{self, To};
 use crate::deadletter::id::LetterId;
@@ -147,7 +148,8 @@ pub(super) fn retain(work: &Work<'_>, retention: Retention, now_ms: u64) -> Resu
         retained.expired.push(Gone { id, upstream: found.letter.upstream, was: State::Pending });
     }
     // On a full disk every page counts: the reserve is to come back.
-    let more = vacuum(work.conn, if work.room.starved { 0 } else { VACUUM_SLACK })?;
+    let slack = if work.room.starved { 0 } else { VACUUM_SLACK };
+    let more = !sealing::scrubbing(work)? && vacuum(work.conn, slack)?;
     retained.more = retained.removed.len() >= TURN || retained.expired.len() >= TURN || more;
     Ok(retained)
 }

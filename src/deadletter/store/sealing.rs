@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::job::Work;
 use super::rows::{self, COLUMNS, Form, Found, uint};
 use super::trouble::Trouble;
-use super::{contents, operator, trail, turns};
+use super::{contents, operator, scrub, trail, turns};
 use crate::deadletter::key_use::{KeyUse, Sealing, Tended};
 use crate::deadletter::letter::State;
 use crate::deadletter::query::StoreError;
@@ -151,9 +151,8 @@ pub(super) fn tell(conn: &Connection, keys: &Keys) {
     }
 }
 
-/// So many letters at most are sealed in one step, and so many bytes of bodies.
-const STEP: usize = 32;
-const STEP_BYTES: u64 = 512 << 10;
+/// So many letters at most are sealed in one step, and so many bytes of bodies as the WAL has room for.
+const STEP: u64 = 32;
 
 /// So many rows at most are looked at for them.
 const LOOKED_AT: i64 = 2000;
@@ -164,6 +163,10 @@ pub(super) struct Walk {
     after: i64,
     /// Something was sealed since its beginning.
     fruitful: bool,
+    /// Pages that were free before are gone: what is freed from then on is overwritten.
+    swept: bool,
+    /// The first page whose unused bytes have not been overwritten since all was sealed.
+    page: u64,
 }
 
 /// One step of what keys leave to be done: letters whose key is back join their lines; letters in the clear and under old keys
@@ -174,11 +177,20 @@ pub(super) fn tend(work: &mut Work<'_>, walk: &mut Walk) -> Result<Tended, Troub
         return Ok(tended);
     }
     let Some(current) = work.seals.keys.current().map(|key| key.id().to_string()) else { return Ok(tended) };
+    if work.room.starved {
+        return Ok(tended); // What is left of the disk is for deliveries.
+    }
     let uses = uses(work.conn)?;
     let openable =
         |key: &String| key.is_empty() || key.parse().is_ok_and(|id| work.seals.keys.find(id).is_some());
     let waits = |(key, letters): (&String, &u64)| *letters > 0 && *key != current && openable(key);
+    if uses.get("").is_some_and(|letters| *letters > 0) && !walk.swept {
+        walk.swept = !operator::vacuum(work.conn, 0)?;
+        tended.more = true;
+        return Ok(tended);
+    }
     if uses.iter().any(waits) {
+        walk.page = 0;
         return reseal(work, walk, &current, tended);
     }
     // Nothing hangs on these keys any more, so nothing may open the tags with them.
@@ -186,10 +198,21 @@ pub(super) fn tend(work: &mut Work<'_>, walk: &mut Walk) -> Result<Tended, Troub
         .prepare_cached("DELETE FROM seals WHERE letters = 0 AND key_id <> ?1 AND key_id <> ''")?
         .execute([&current])?;
     if uses.get("") == Some(&0) {
-        tended.more = operator::vacuum(work.conn, 0)?;
-        tended.scrub = !tended.more;
+        if walk.page == 0 && operator::vacuum(work.conn, 0)? {
+            tended.more = true;
+            return Ok(tended);
+        }
+        let next = scrub::gaps(work.conn, walk.page)?;
+        walk.page = next.unwrap_or_default();
+        (tended.more, tended.scrub) = (next.is_some(), next.is_none());
     }
     Ok(tended)
+}
+
+/// Whether what once lay in the clear waits to be overwritten: no page may change its place meanwhile.
+pub(super) fn scrubbing(work: &Work<'_>) -> Result<bool, Trouble> {
+    let waits = work.conn.prepare_cached("SELECT 1 FROM seals WHERE key_id = ''")?.exists([])?;
+    Ok(waits && work.seals.keys.current().is_some())
 }
 
 /// Notes that nothing of what lay in the clear is left in the file.
@@ -259,17 +282,18 @@ fn reseal(
     let looked: Vec<(i64, String, u64)> = looked.collect::<Result<_, _>>()?;
     if looked.is_empty() {
         // At the end: from the beginning again, unless nothing of what is left opens.
-        tended.more = std::mem::take(walk).fruitful;
+        tended.more = walk.fruitful;
+        (walk.after, walk.fruitful) = (0, false);
         return Ok(tended);
     }
     let mut bytes = 0;
     for (n, key_id, body) in looked {
-        if tended.resealed >= STEP as u64 || bytes >= STEP_BYTES {
+        if tended.resealed >= STEP || bytes >= work.room.step_bytes() {
             break;
         }
         if key_id != current {
             let grows = key_id.is_empty();
-            if work.room.starved || (grows && !work.room.holds(body + 1024)) {
+            if grows && !work.room.holds(body + 1024) {
                 return Ok(tended); // It is tried again when there is room.
             }
             if one(work, n)? {
