@@ -27,6 +27,7 @@ mod reload;
 mod resend;
 mod retained;
 mod retries;
+mod sealing;
 mod streams;
 mod throttle;
 mod timeouts;

@@ -158,12 +158,7 @@ fn defaults_patterns_and_words_are_said() {
 #[test]
 fn what_is_not_built_yet_is_marked() {
     let schema = schema();
-    for path in [
-        "notify",
-        "trace",
-        "upstream.*.stream.keepalive",
-        "route.*.stream.keepalive",
-    ] {
+    for path in ["notify", "trace", "upstream.*.stream.keepalive", "route.*.stream.keepalive"] {
         let part = at(&schema, path);
         assert_eq!(part["x-fender-not-built"], true, "{path}");
         assert!(

@@ -12,6 +12,7 @@ use fender::policy::outcome::Outcome;
 
 use super::lines::{exported, import};
 use super::{Bench, LATE, attempt, draft, keyed};
+use crate::support::files_that_hold;
 
 /// Three keys.
 const KEYS: [&str; 3] = [
@@ -69,21 +70,12 @@ impl Bench {
 
     /// The files in which something planted is found.
     fn found(&self) -> Vec<String> {
-        found_in(self.path().parent().unwrap(), PLANTED)
+        files_that_hold(self.path().parent().unwrap(), PLANTED)
     }
 
     fn sql(&self, sql: &str) {
         rusqlite::Connection::open(self.path()).unwrap().execute_batch(sql).unwrap();
     }
-}
-
-/// The files of a folder that hold these bytes.
-fn found_in(folder: &Path, planted: &[u8]) -> Vec<String> {
-    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-    let holds = |path: &std::path::PathBuf| {
-        fs::read(path).unwrap().windows(planted.len()).any(|window| window == planted)
-    };
-    files.filter(holds).map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }
 
 /// A write that bears what must not be found wherever it can.
