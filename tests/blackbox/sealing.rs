@@ -16,7 +16,7 @@ const KEYS: [&str; 2] =
 
 const FAST: &str = "idempotent = \"yes\"\nretry = { max_attempts = 1 }\nbreaker = { enabled = false }\n\
     dead_letter = { mode = \"on_failure\", credentials = \"seal\", redact = [\"x-session\"], \
-    replay = { backoff = { strategy = \"fixed\", base = \"100ms\", jitter = \"none\" }, per_second = 1000.0 } }";
+    replay = { backoff = { strategy = \"fixed\", base = \"100ms\", jitter = \"none\" }, per_second = 1000.0, max_attempts = 10000 } }";
 
 /// The lines of keys; the first one is written with.
 fn keys(which: &[usize]) -> String {
@@ -78,7 +78,8 @@ fn credentials_come_back_byte_for_byte_and_nothing_lies_on_disk() {
     let (upstream, well) = repeating();
     let (folder, store) = folder();
     let clean = |when: &str| assert_eq!(files_that_hold(folder.path(), b"planted"), [""; 0], "{when}");
-    let setup = setup(&store, &[0], &upstream, &format!("dialect = \"telegram\"\n{FAST}"));
+    let setup = setup(&store, &[0], &upstream, &format!("dialect = \"telegram\"\n{FAST}"))
+        .server("drain_quiet = \"50ms\"");
     let fender = setup.clone().start();
     let target = "/bot123456:planted-token/sendMessage?q=planted-query";
     let fields = "authorization: Bearer planted-auth\r\ncookie: a=planted-cookie; b=c\r\ncookie: d=planted-too\r\n\
