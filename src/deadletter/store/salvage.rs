@@ -27,7 +27,7 @@ pub(super) fn salvage(aside: &Path, conn: &Connection) -> Result<u64, Trouble> {
             Ok(None) => break,
             Ok(Some(found)) => {
                 (last, gap) = (found.n, 0);
-                if take_over(&old, conn, found, version).is_ok() {
+                if take_over(&old, conn, &found, version).is_ok() {
                     saved += 1;
                 }
                 if saved % BETWEEN_COMMITS == 0 {
@@ -56,7 +56,7 @@ fn next_letter(old: &Connection, columns: &str, after: i64) -> Result<Option<Fou
     Ok(statement.query_row(params![after], Found::read).optional()?)
 }
 
-fn take_over(old: &Connection, conn: &Connection, found: Found, version: u32) -> Result<(), Trouble> {
+fn take_over(old: &Connection, conn: &Connection, found: &Found, version: u32) -> Result<(), Trouble> {
     if found.form.key_id.is_empty() && rows::sum_of(&found.body_sum).is_none() {
         return Err(Trouble::from("no checksum".to_owned()));
     }
@@ -64,7 +64,7 @@ fn take_over(old: &Connection, conn: &Connection, found: Found, version: u32) ->
     let n = rows::insert(conn, &found.letter, &found.form, behind)?;
     // A letter without its trail is a letter.
     drop(trail::copy(old, found.n, conn, n, version));
-    let whole = contents::copy(old, &found, conn, n, version).unwrap_or(false);
+    let whole = contents::copy(old, found, conn, n, version).unwrap_or(false);
     if !whole && matches!(found.letter.state, State::Pending | State::Sending) {
         conn.execute(
             "UPDATE letters SET state = 'parked', parked_because = ?2, next_attempt_at = NULL, heartbeat_at = NULL, \

@@ -80,7 +80,7 @@ fn clean(page: &mut [u8], start: usize) -> Option<bool> {
         0 => page.len(),
         at => at,
     };
-    let mut unused = vec![pointers..cells];
+    let mut unused = Vec::from([(pointers, cells)]);
     let mut block = number(page, start + 1)?;
     let mut before = 0;
     while block != 0 {
@@ -89,13 +89,13 @@ fn clean(page: &mut [u8], start: usize) -> Option<bool> {
         if block < before.max(cells) || size < 4 {
             return None;
         }
-        unused.push(block + 4..block + size);
+        unused.push((block + 4, block + size));
         (before, block) = (block + size, number(page, block)?);
     }
     let mut changed = false;
-    for range in unused {
+    for (from, to) in unused {
         // What makes no sense is not touched: `verify` tells of it.
-        for byte in page.get_mut(range)? {
+        for byte in page.get_mut(from..to)? {
             changed |= *byte != 0;
             *byte = 0;
         }
