@@ -360,6 +360,25 @@ fn damage_in_the_clear_stays_damage_under_the_seal() {
 }
 
 #[test]
+fn what_does_not_open_stays_and_is_not_tried_for_ever() {
+    let mut bench = with_keys(&[0]);
+    let (bad, good) = (bench.capture(planted("bad")), bench.capture(planted("good")));
+    bench.close();
+    bench.sql("UPDATE letters SET head = x'01' WHERE n = 1");
+    bench.reopen_with(&[1, 0]);
+    assert_eq!(bench.tend(), 1);
+    assert_eq!(bench.keys(), [("current", 1), ("old", 1)]);
+    let again = bench.ask(async |store| store.tend().await).unwrap();
+    assert_eq!((again.resealed, again.more), (0, false));
+    assert_eq!(bench.ask(async |store| store.content(bad).await), Err(StoreError::Damaged(bad)));
+    bench.ask(async |store| store.discard(bad, None).await).unwrap();
+    bench.ask(async |store| store.purge(Filter::default()).await).unwrap();
+    assert_eq!(bench.keys(), [("current", 1), ("old", 0)]);
+    bench.reopen_with(&[1]);
+    assert!(bench.begin(good).is_some());
+}
+
+#[test]
 fn without_a_key_no_credential_is_stored() {
     let bench = Bench::new();
     let error = bench.ask(async |store| store.capture(planted("x")).await).unwrap_err();

@@ -10,7 +10,7 @@ use super::operator;
 use super::recover;
 use super::rows;
 use super::salvage::place;
-use super::sealing::{Seals, Walk};
+use super::sealing::Seals;
 use super::trail;
 use super::trouble::Trouble;
 use super::{Store, capture, contents, find, sealing};
@@ -303,7 +303,6 @@ impl Store {
     /// Other keys are in force from the next batch on; what they leave to be done [`Self::tend`] does.
     pub fn rekey(&self, keys: Keys) {
         self.inner.shared.keys.store(Arc::new(keys));
-        *held(&self.inner.walk) = Walk::default();
         // A queue that is full is a batch that comes.
         drop(self.inner.writer.try_send(Asked::Wake));
         self.inner.rekeyed.notify_one();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -23,7 +24,11 @@ pub(super) struct Seals {
     pub(super) tags: Option<Tags>,
     /// False while the configured keys are not in force: nothing new is written then, neither sealed nor in the clear.
     settled: bool,
+    /// Which they are: those that are put into force later, or in another file, bear a higher number.
+    number: u64,
 }
+
+static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 impl From<Unsealed> for Trouble {
     fn from(why: Unsealed) -> Self {
@@ -42,7 +47,7 @@ impl Seals {
 
     /// These keys for what is there, and nothing for what comes.
     pub(super) fn unsettled(keys: Arc<Keys>) -> Self {
-        Self { keys, tags: None, settled: false }
+        Self { keys, tags: None, settled: false, number: 0 }
     }
 
     /// How an order key stands in the file.
@@ -112,7 +117,8 @@ pub(super) fn adopt(conn: &Connection, keys: &Arc<Keys>) -> Result<Seals, Troubl
             )?;
         }
     }
-    let seals = Seals { keys: Arc::clone(keys), tags, settled: true };
+    let seals =
+        Seals { keys: Arc::clone(keys), tags, settled: true, number: NUMBER.fetch_add(1, Ordering::Relaxed) };
     if was_clear && (seals.tags.is_some() || !known.is_empty()) {
         retag(conn, &seals)?;
     }
@@ -160,9 +166,13 @@ const LOOKED_AT: i64 = 2000;
 /// Where a walk over the letters stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Walk {
+    /// Of which keys it is.
+    of: u64,
     after: i64,
     /// Something was sealed since its beginning.
     fruitful: bool,
+    /// It came to its end, and what is left does not open: under these keys it need not begin again.
+    barren: bool,
     /// Pages that were free before are gone: what is freed from then on is overwritten.
     swept: bool,
     /// The first page whose unused bytes have not been overwritten since all was sealed.
@@ -173,6 +183,9 @@ pub(super) struct Walk {
 /// are sealed with the current one; what once lay in the clear is overwritten.
 pub(super) fn tend(work: &mut Work<'_>, walk: &mut Walk) -> Result<Tended, Trouble> {
     let mut tended = Tended::default();
+    if walk.of != work.seals.number {
+        *walk = Walk { of: work.seals.number, ..Walk::default() };
+    }
     if rejoin(work, &mut tended)? {
         return Ok(tended);
     }
@@ -189,7 +202,7 @@ pub(super) fn tend(work: &mut Work<'_>, walk: &mut Walk) -> Result<Tended, Troub
         tended.more = true;
         return Ok(tended);
     }
-    if uses.iter().any(waits) {
+    if !walk.barren && uses.iter().any(waits) {
         walk.page = 0;
         return reseal(work, walk, &current, tended);
     }
@@ -282,8 +295,8 @@ fn reseal(
     let looked: Vec<(i64, String, u64)> = looked.collect::<Result<_, _>>()?;
     if looked.is_empty() {
         // At the end: from the beginning again, unless nothing of what is left opens.
-        tended.more = walk.fruitful;
-        (walk.after, walk.fruitful) = (0, false);
+        tended.more = true;
+        (walk.after, walk.barren, walk.fruitful) = (0, !walk.fruitful, false);
         return Ok(tended);
     }
     let mut bytes = 0;
@@ -293,7 +306,8 @@ fn reseal(
         }
         if key_id != current {
             let grows = key_id.is_empty();
-            if grows && !work.room.holds(body + 1024) {
+            // What is written anew lies there twice for a moment.
+            if !work.room.holds(body + 1024) {
                 return Ok(tended); // It is tried again when there is room.
             }
             if one(work, n)? {
