@@ -37,7 +37,7 @@ fn set_keys(settings: &mut fender::config::model::DeadLetter, keys: &[usize]) {
 
 impl Bench {
     /// Closes the store and opens it with these keys.
-    fn reopen_with(&mut self, keys: &[usize]) {
+    pub(super) fn reopen_with(&mut self, keys: &[usize]) {
         self.close();
         set_keys(&mut self.settings, keys);
         self.open();
@@ -50,7 +50,7 @@ impl Bench {
     }
 
     /// Does all that the keys leave to be done; how many letters were sealed anew.
-    fn tend(&self) -> u64 {
+    pub(super) fn tend(&self) -> u64 {
         let mut sealed = 0;
         for _ in 0..10_000 {
             let tended = self.ask(async |store| store.tend().await).unwrap();
