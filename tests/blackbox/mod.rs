@@ -28,6 +28,7 @@ mod resend;
 mod resting;
 mod retained;
 mod retries;
+mod sealing;
 mod streams;
 mod throttle;
 mod timeouts;

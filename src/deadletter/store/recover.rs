@@ -1,20 +1,18 @@
 //! Opening: after a quiet end, after a crash, after an error, and where the file is beyond repair.
 
-use std::path::{Path, PathBuf};
-
+use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, params};
 
 use super::file::{Id, Place};
 use super::job::Unsure;
-use super::rows::{self, COLUMNS};
+use super::rows;
+use super::salvage::salvage;
 use super::schema::{self, Head, Schema, VERSION};
 use super::space::{self, Limits};
 use super::trouble::{Reach, Trouble};
 use super::turns::{self, To};
 use crate::clock;
 use crate::config::model::Sync;
-use crate::deadletter::codec;
 use crate::deadletter::id::LetterId;
 use crate::deadletter::letter::{Because, Letter, State};
 use crate::deadletter::query::{OpenError, Opened, StoreError};
@@ -194,9 +192,9 @@ fn judge(conn: &Connection, opened: &mut Opened) -> Result<(), Trouble> {
     let now_ms = clock::unix_ms();
     let transaction = conn.unchecked_transaction()?;
     for id in left {
-        let (n, letter) = rows::find(conn, id)?;
-        let to = judged(&letter, now_ms);
-        turns::put(conn, n, &letter, to, letter.attempts_made, now_ms)?;
+        let found = rows::find(conn, id)?;
+        let to = judged(&found.letter, now_ms);
+        turns::put(conn, &found, to, found.letter.attempts_made, now_ms)?;
         match to {
             To::Pending { .. } => opened.resumed.push(id),
             _ => opened.parked.push(id),
@@ -223,100 +221,20 @@ fn undo(conn: &Connection, unsure: &Unsure) -> Result<(), Trouble> {
         Err(trouble) => Err(trouble),
     };
     for id in &unsure.made {
-        if let Some((n, letter)) = found(id)? {
-            rows::remove(conn, n)?;
-            if let Some(key) = &letter.order_key {
-                turns::reorder(conn, &letter.upstream, key)?;
+        if let Some(found) = found(id)? {
+            rows::remove(conn, found.n)?;
+            if let Some(key) = &found.order {
+                turns::reorder(conn, &found.letter.upstream, key)?;
             }
         }
     }
     for id in &unsure.begun {
-        if let Some((n, letter)) = found(id)?
-            && letter.state == State::Sending
+        if let Some(found) = found(id)?
+            && found.letter.state == State::Sending
         {
             let to = To::Pending { next_attempt_at_ms: now_ms };
-            turns::put(conn, n, &letter, to, letter.attempts_made, now_ms)?;
+            turns::put(conn, &found, to, found.letter.attempts_made, now_ms)?;
         }
     }
     Ok(transaction.commit()?)
-}
-
-/// Copies every letter that can be read from the file that was set aside; says how many. One whose content is damaged comes
-/// without it, parked.
-fn salvage(aside: &Path, conn: &Connection) -> Result<u64, Trouble> {
-    let old = schema::reader(&PathBuf::from(aside))?;
-    let (mut saved, mut last, mut gap) = (0, 0_i64, 0_u32);
-    let mut transaction = conn.unchecked_transaction()?;
-    while gap < GAP_MAX {
-        match next_letter(&old, last) {
-            Ok(None) => break,
-            Ok(Some((n, letter, body_sum))) => {
-                (last, gap) = (n, 0);
-                if take_over(&old, conn, n, letter, &body_sum).is_ok() {
-                    saved += 1;
-                }
-                if saved % BETWEEN_COMMITS == 0 {
-                    transaction.commit()?;
-                    transaction = conn.unchecked_transaction()?;
-                }
-            }
-            Err(_) => (last, gap) = (last + 1, gap + 1),
-        }
-    }
-    transaction.commit()?;
-    Ok(saved)
-}
-
-/// So many numbers in a row without a readable letter end a salvage.
-const GAP_MAX: u32 = 10_000;
-const BETWEEN_COMMITS: u64 = 500;
-
-fn next_letter(old: &Connection, after: i64) -> Result<Option<(i64, Letter, Vec<u8>)>, Trouble> {
-    let mut statement = old.prepare_cached(&format!(
-        "SELECT {COLUMNS}, l.body_sha256 FROM letters AS l NOT INDEXED WHERE l.n > ?1 ORDER BY l.n LIMIT 1"
-    ))?;
-    let mut found = statement.query(params![after])?;
-    let Some(row) = found.next()? else { return Ok(None) };
-    let (n, letter) = rows::letter(row)?;
-    Ok(Some((n, letter, row.get("body_sha256")?)))
-}
-
-fn take_over(
-    old: &Connection,
-    conn: &Connection,
-    n: i64,
-    mut letter: Letter,
-    body_sum: &[u8],
-) -> Result<(), Trouble> {
-    let sum = body_sum.try_into().map_err(|_| Trouble::from("no checksum".to_owned()))?;
-    letter.attempts = rows::trail(old, n).unwrap_or_default();
-    let content = rows::content(old, n, &letter).ok();
-    if content.is_none() && matches!(letter.state, State::Pending | State::Sending) {
-        (letter.state, letter.parked_because) = (State::Parked, Some(Because::Damaged));
-        (letter.next_attempt_at_ms, letter.heartbeat_at_ms) = (None, None);
-    }
-    place(
-        conn,
-        &letter,
-        &sum,
-        content.as_ref().map(|content| (codec::encode(&content.headers), &content.body[..])),
-    )
-}
-
-/// Puts a whole letter into the file, in its place in its key's order.
-pub(super) fn place(
-    conn: &Connection,
-    letter: &Letter,
-    body_sum: &codec::Sum,
-    content: Option<(Vec<u8>, &[u8])>,
-) -> Result<(), Trouble> {
-    let behind = letter.state == State::Pending && letter.order_key.is_some();
-    let n = rows::insert(conn, letter, body_sum, behind)?;
-    if let Some((headers, body)) = content {
-        rows::put_content(conn, n, letter, &headers, (body, body_sum))?;
-    }
-    match &letter.order_key {
-        Some(key) => turns::reorder(conn, &letter.upstream, key),
-        None => Ok(()),
-    }
 }

@@ -12,10 +12,10 @@ use crate::config::model::Sync;
 const APPLICATION: i64 = 0x466e_6472;
 
 /// Each brings the schema from its number to the next. What was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2.sql")];
 
 /// The schema that this Fender writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 pub(super) const PAGE: u64 = 4096;
 
