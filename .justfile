@@ -41,11 +41,10 @@ bench-policy *ARGS:
 bench-deadletter *ARGS:
     cargo bench --locked --bench deadletter -- --check {{ARGS}}
 
-# Fender as shipped beside nginx, HAProxy, Envoy and plain forwarders (`benches/compare/install` gets them), interleaved;
+# Fender as shipped, one static binary, beside nginx, HAProxy, Envoy and plain forwarders (`benches/compare/install` gets them), interleaved;
 # `just compare --help` tells what can be chosen.
-compare *ARGS:
-    cargo build --release --locked
-    install -D "${CARGO_TARGET_DIR:-target}/release/fender" "${CARGO_TARGET_DIR:-target}/tmp/compare/fender"
+compare *ARGS: release
+    install -D "${CARGO_TARGET_DIR:-target}/$(uname -m)-unknown-linux-gnu/release/fender" "${CARGO_TARGET_DIR:-target}/tmp/compare/fender"
     FENDER_BENCH_BINARY="${CARGO_TARGET_DIR:-target}/tmp/compare/fender" cargo bench --locked --bench compare -- {{ARGS}}
 
 # Does the comparison itself still work? A moment of each case, unoptimised: its figures say nothing.
