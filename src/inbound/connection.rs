@@ -16,7 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::frames::{self, Frames};
@@ -53,6 +53,9 @@ const PING: Duration = Duration::from_secs(45);
 /// Of more HTTP/1.1 connections than this the library lets go of those that rest. To take one up again costs a twentieth of a
 /// request; not to let go costs some 12 KiB for each.
 const MANY: usize = 256;
+
+/// A client that has left gets this long to take the end of its connection.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the requests of one connection share.
 struct Connection {
@@ -182,7 +185,11 @@ where
             if polled.is_pending() && wire.rests() && connection.is_one_of_many() {
                 owner.wants();
                 serving.as_mut().graceful_shutdown(); // It has nothing in hand: it ends at once.
-                return serving.as_mut().poll(cx);
+                let ended = serving.as_mut().poll(cx);
+                if ended.is_pending() {
+                    owner.wants_no_more(); // Whatever it still had to do: the connection ends behind that, as any that is shut down.
+                }
+                return ended;
             }
             polled
         });
@@ -191,8 +198,14 @@ where
         let Some(rested) = owner.take() else { return served };
         stream = rested;
         read_ahead = BytesMut::new();
-        if !stream.read_buf(&mut read_ahead).await.is_ok_and(|read| read > 0) {
-            return served; // The client left.
+        match stream.read_buf(&mut read_ahead).await {
+            Ok(0) => {
+                // The client left: under TLS it is told that nothing was cut.
+                tokio::time::timeout(FAREWELL, stream.shutdown()).await.ok();
+                return served;
+            }
+            Ok(_) => {}
+            Err(_) => return served,
         }
     }
 }

@@ -34,6 +34,11 @@ impl<S> Owner<S> {
         self.wanted.store(true, Ordering::Relaxed);
     }
 
+    /// It ends with its borrower after all.
+    pub fn wants_no_more(&self) {
+        self.wanted.store(false, Ordering::Relaxed);
+    }
+
     /// The stream, if it was asked for and has come back.
     #[must_use]
     pub fn take(&self) -> Option<S> {

@@ -1,13 +1,19 @@
 //! Many connections, most of them at rest: each serves on as if it were alone, and rests on little memory.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::support::{Client, Connection, End, Fender, Upstream};
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::support::{Authority, Client, Connection, End, Fender, Setup, Upstream};
 
 /// Enough that those which rest are let go of.
 const CROWD: usize = 300;
 
-/// Answers with what it was sent; `/ws` leaves HTTP, and `/early` is answered without its body.
+/// Answers with what it was sent; `/ws` leaves HTTP, and `/early` is answered before its body.
 fn upstream() -> Upstream {
     Upstream::scripted(|connection: &mut Connection| {
         while let Some(head) = connection.head() {
@@ -20,6 +26,11 @@ fn upstream() -> Upstream {
                     connection.send([byte[0].to_ascii_uppercase()]);
                 }
                 return;
+            }
+            if head.target() == "/early" {
+                connection.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno");
+                connection.body(head);
+                continue;
             }
             let body = connection.body(head).body;
             if body.end != End::Clean {
@@ -64,6 +75,9 @@ fn a_connection_that_rested_serves_whatever_comes_next() {
         client.send("TP/1.1\r\nhost: a\r\n\r\n");
         assert_eq!(client.response("GET").status(), 200);
         assert_eq!(client.request("HEAD", "/", "", b"").status(), 200);
+        client.send("POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nab");
+        assert_eq!(client.response("POST").text(), "no");
+        client.send("cd");
         let large = vec![b'x'; 300_000];
         assert_eq!(client.request("POST", "/", "", &large).body.len(), large.len());
     }
@@ -92,6 +106,35 @@ fn a_connection_that_rested_is_judged_as_strictly_and_ends_as_ever() {
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     client.half_close();
     assert_eq!(client.response("GET").status(), 200, "who has asked and only listens is answered");
+}
+
+#[test]
+fn under_tls_who_leaves_while_at_rest_is_told_that_nothing_was_cut() {
+    let authority = Authority::new();
+    let own = authority.sign("localhost");
+    let upstream = upstream();
+    let fender = Setup::new(upstream.as_api(""))
+        .server(&format!("[server.tls]\ncert_file = {:?}\nkey_file = {:?}", own.certificate, own.key))
+        .start();
+    let config = authority.client(None, &["http/1.1"]);
+    let connect = || {
+        let stream = TcpStream::connect(fender.server()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let session = ClientConnection::new(Arc::clone(&config), "localhost".try_into().unwrap()).unwrap();
+        StreamOwned::new(session, stream)
+    };
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| connect()).collect();
+    for stream in &mut crowd {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let mut answer = [0; 512];
+        let count = stream.read(&mut answer).unwrap();
+        assert!(answer[..count].starts_with(b"HTTP/1.1 200"));
+    }
+    for stream in &mut crowd {
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+        assert_eq!(stream.read(&mut [0; 64]).unwrap(), 0, "an end without close_notify is an error here");
+    }
 }
 
 #[test]
