@@ -70,6 +70,13 @@ docs:
     FENDER_UPDATE_DOCS=1 cargo nextest run -E 'test(/^docs::reference::/)'
 
 # One static binary for any Linux of this architecture; an explicit target keeps the flags away from build scripts. A static
-# glibc has no symbol for the library to find getrandom by: asked for it directly, it needs no /dev/random either.
+# glibc has no symbol for the library to find getrandom by: asked for it directly, it needs no /dev/random either. The functions that
+# run stand side by side (docs/adr/0019).
 release:
-    RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' cargo build --release --locked --target "$(uname -m)-unknown-linux-gnu"
+    RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-T,deploy/link/used.ld --cfg getrandom_backend="linux_getrandom"' cargo build --release --locked --target "$(uname -m)-unknown-linux-gnu"
+
+# Looks anew which functions run at the start and for requests; needs valgrind. After an upgrade of the compiler or of what is on a
+# request's way.
+link-order:
+    RUSTFLAGS='-C target-feature=+crt-static -C strip=none --cfg getrandom_backend="linux_getrandom"' cargo build --release --locked --target "$(uname -m)-unknown-linux-gnu"
+    deploy/link/record "${CARGO_TARGET_DIR:-target}/$(uname -m)-unknown-linux-gnu/release/fender"
