@@ -21,6 +21,10 @@ prove ROUNDS="1000":
 power ROUNDS="300":
     FENDER_POWER_ROUNDS={{ROUNDS}} cargo nextest run --no-capture -E 'test(/^deadletter::power::/)'
 
+# Whatever call of the disk fails, nothing accepted is lost and the store recovers: tries so many faults, or `all`. Needs cc.
+inject FAULTS="1000":
+    FENDER_INJECT={{FAULTS}} cargo nextest run --no-capture -E 'test(/^deadletter::inject::/)'
+
 # Licences, duplicates, sources and bans of what we depend on.
 deny:
     cargo deny check bans licenses sources

@@ -16,6 +16,10 @@ pub(super) struct Place {
     pub(super) shm: PathBuf,
     pub(super) reserve: PathBuf,
     pub(super) lock: PathBuf,
+    /// Where a database is made.
+    pub(super) fresh: PathBuf,
+    /// One that holds all that could be read of the damaged one at `db`, whose place it is to take.
+    pub(super) salvaged: PathBuf,
 }
 
 impl Place {
@@ -31,6 +35,8 @@ impl Place {
             shm: beside("-shm"),
             reserve: beside(".reserve"),
             lock: beside(".lock"),
+            fresh: beside(".fresh"),
+            salvaged: beside(".salvaged"),
         }
     }
 
@@ -99,8 +105,42 @@ impl Place {
         Ok(head)
     }
 
+    /// Removes the database and what lies beside it, where it is there.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        let mut journal = OsString::from(&self.db);
+        journal.push("-journal");
+        for path in [&self.db, &self.wal, &self.shm, &PathBuf::from(journal)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The file that was made takes its place, which is empty.
+    pub(super) fn take_place(&self) -> io::Result<()> {
+        fs::rename(&self.fresh, &self.db)?;
+        self.sync_folder()
+    }
+
+    /// The file that was made holds all of the damaged one: from now on that is only to be moved away.
+    pub(super) fn note_salvaged(&self) -> io::Result<()> {
+        fs::rename(&self.fresh, &self.salvaged)?;
+        self.sync_folder()
+    }
+
+    /// Moves the damaged database away, and the one that holds what could be read of it into its place; says where it is now.
+    /// Where this ends in the middle, the next start goes on with it.
+    pub(super) fn exchange(&self, now_ms: u64) -> io::Result<PathBuf> {
+        let aside = self.set_aside(now_ms)?;
+        fs::rename(&self.salvaged, &self.db)?;
+        self.sync_folder()?;
+        Ok(aside)
+    }
+
     /// Moves the database and its WAL away; says where it is now. Only without a connection.
-    pub(super) fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
+    fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
         let name = |number: u64| {
             let mut name = OsString::from(&self.db);
             name.push(format!(".damaged-{}", now_ms / 1000 + number));
@@ -109,13 +149,12 @@ impl Place {
         let to = (0..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
         let aside = Self::new(&to);
         // The WAL goes first: without its database it is nothing, while the database without it would be an older one.
-        for (from, to) in [(&self.wal, &aside.wal), (&self.shm, &aside.shm)] {
+        for (from, to) in [(&self.wal, &aside.wal), (&self.shm, &aside.shm), (&self.db, &to)] {
             match fs::rename(from, to) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        fs::rename(&self.db, &to)?;
         self.sync_folder()?;
         Ok(to)
     }

@@ -3,6 +3,7 @@
 mod capture;
 mod file;
 mod find;
+mod fresh;
 mod held;
 mod job;
 mod operator;
@@ -17,7 +18,6 @@ mod turns;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -62,8 +62,6 @@ struct Inner {
     retention: Retention,
     /// All that the files may occupy.
     max_bytes: u64,
-    /// The last capture found no room.
-    no_room: AtomicBool,
     /// Told when an operator replays.
     by_hand: Notify,
 }
@@ -73,6 +71,10 @@ const QUEUE_KIB: u32 = 16 << 10;
 
 /// What the smallest question counts.
 const LEAST_KIB: u32 = 16;
+
+/// What must reach the disk, and did not, is asked for again after this, then ever later.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Larger bodies are summed on another thread than the one that carries traffic.
 const SUMMED_AT_ONCE: usize = 128 << 10;
@@ -137,7 +139,6 @@ impl Store {
             shared,
             retention: Retention { delivered: settings.retain_delivered, parked: settings.retain_parked },
             max_bytes: settings.max_bytes,
-            no_room: AtomicBool::new(false),
             by_hand: Notify::new(),
         };
         let started = thread::Builder::new().name("letters-write".to_owned()).spawn(move || writer.run());
@@ -156,13 +157,7 @@ impl Store {
         } else {
             Prepared::new(draft)
         };
-        let captured = self.wanted(prepared.bytes(), move |work| prepared.store(work)).await;
-        match captured {
-            Ok(_) => self.inner.no_room.store(false, Ordering::Relaxed),
-            Err(StoreError::Full) => self.inner.no_room.store(true, Ordering::Relaxed),
-            Err(_) => {}
-        }
-        captured
+        self.wanted(prepared.bytes(), move |work| prepared.store(work)).await
     }
 
     /// The letters of `upstream` that may be replayed now, highest priority first, then oldest; of each order key only the
@@ -231,8 +226,23 @@ impl Store {
             StoreError::Damaged(_) => To::Parked(Because::Damaged),
             _ => To::Pending { next_attempt_at_ms: now_ms },
         };
-        self.write(0, move |work| turns::withdraw(work, id, to)).await?;
+        self.withdraw(id, to).await?;
         Err(error)
+    }
+
+    /// Sending -> elsewhere, asked for until it is on disk: a letter that stays marked is stuck until the next start.
+    async fn withdraw(&self, id: LetterId, to: To) -> Result<(), StoreError> {
+        let mut pause = ASK_AGAIN;
+        let mut done = self.write(0, move |work| turns::withdraw(work, id, to)).await;
+        while matches!(done, Err(StoreError::Unavailable(_) | StoreError::Full)) {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(ASK_AGAIN_MAX);
+            done = self.write(0, move |work| turns::withdraw(work, id, to)).await;
+            if let Err(StoreError::Standing(_) | StoreError::NotFound(_)) = done {
+                return Ok(()); // It was on disk after all.
+            }
+        }
+        done
     }
 
     /// Signs of life of letters that are being sent.
@@ -258,12 +268,12 @@ impl Store {
         self.write(0, move |work| turns::settle(work, id, &attempt, settled)).await
     }
 
-    /// Sending -> pending, without an attempt counted: the breaker refused, or a pause is on.
+    /// Sending -> pending, without an attempt counted: the breaker refused, or a pause is on. Waits for a store that ails.
     ///
     /// # Errors
-    /// As [`Self::settle`].
+    /// `Standing`, `NotFound`: it was not being sent. `Closed`.
     pub async fn postpone(&self, id: LetterId, next_attempt_at_ms: u64) -> Result<(), StoreError> {
-        self.write(0, move |work| turns::withdraw(work, id, To::Pending { next_attempt_at_ms })).await
+        self.withdraw(id, To::Pending { next_attempt_at_ms }).await
     }
 
     /// The upstream is well again: letters that wait only for their own backoff come due, at most `limit`; how many there
@@ -296,11 +306,11 @@ impl Store {
         self.inner.hot.ask(read).await
     }
 
-    /// Whether letters are taken, as far as is known: the file can be written, and the last capture found room.
+    /// Whether letters are taken, as far as is known: the file can be written, and has room for what was refused last.
     #[must_use]
     pub fn takes_letters(&self) -> bool {
         let figures = self.inner.shared.figures.load();
-        figures.healthy && !figures.full && !self.inner.no_room.load(Ordering::Relaxed)
+        figures.healthy && !figures.full
     }
 
     /// All that the files may occupy: `dead_letter.max_bytes`.

@@ -1,11 +1,12 @@
 //! Opening: after a quiet end, after a crash, after an error, and where the file is beyond repair.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, params};
 
 use super::file::{Id, Place};
+use super::fresh;
 use super::job::Unsure;
 use super::rows::{self, COLUMNS};
 use super::schema::{self, Head, Schema, VERSION};
@@ -42,7 +43,12 @@ impl Opener {
     /// Opens the file at the start, or anew where it is not the one that it was, and judges what a crash left behind. A damaged
     /// file is set aside; of one that is not ours nothing is touched.
     pub(super) fn start(&self, unsure: &mut Unsure) -> Result<(Db, Opened), OpenError> {
-        let mut opened = Opened { created: self.create()?, ..Opened::default() };
+        let mut opened = Opened::default();
+        if self.place.salvaged.exists() {
+            let aside = self.place.exchange(clock::unix_ms()).map_err(|error| self.place.failed(error))?;
+            opened.set_aside = Some(aside);
+        }
+        opened.created = self.create()?;
         let head = Head::of(&self.place.head().map_err(|error| self.place.failed(error))?);
         let ours = self.place.was_a_store();
         let db = match head {
@@ -87,16 +93,10 @@ impl Opener {
         if space::starving(&self.place) {
             space::release(&self.place)?;
         }
-        let db = match self.connect().and_then(|(db, schema)| {
-            if suspect {
-                check(&db.conn)?;
-            }
-            Ok((db, schema))
-        }) {
+        let db = match self.connect_checked(suspect) {
             Ok((db, Schema::Ready { .. })) => db,
             Ok((_, other)) => return Err(Trouble::from(format!("the file was replaced: {other:?}"))),
             Err(trouble) if trouble.is_damage() => {
-                self.place.create()?;
                 self.afresh(opened).map_err(|error| Trouble::from(error.to_string()))?
             }
             Err(trouble) => return Err(trouble),
@@ -107,13 +107,22 @@ impl Opener {
         Ok(db)
     }
 
+    /// Makes the file, if there is none; true if it did.
     fn create(&self) -> Result<bool, OpenError> {
-        let created = self.place.create().or_else(|error| {
+        if self.place.db.try_exists().map_err(|error| self.place.failed(error))? {
+            return Ok(false);
+        }
+        let create = || -> Result<bool, Trouble> {
+            fresh::make(self, |_| Ok(()))?;
+            self.place.take_place()?;
+            Ok(true)
+        };
+        let created = create().or_else(|trouble| {
             // On a full disk the reserve may be all that is left.
             space::release(&self.place)?;
-            self.place.create().map_err(|_| error)
+            create().map_err(|_| trouble)
         });
-        created.map_err(|error| self.place.failed(error))
+        created.map_err(|trouble| self.place.failed(trouble))
     }
 
     fn file(&self, opened: &mut Opened) -> Result<Db, OpenError> {
@@ -137,12 +146,21 @@ impl Opener {
     }
 
     fn checked(&self) -> Result<(Db, Schema), Trouble> {
-        let (db, schema) = self.connect()?;
         let sizes = self.place.sizes();
-        if matches!(schema, Schema::Ready { .. }) && sizes.db + sizes.wal <= CHECKED_AT_START {
-            check(&db.conn)?;
-        }
-        Ok((db, schema))
+        self.connect_checked(sizes.db + sizes.wal <= CHECKED_AT_START)
+    }
+
+    /// A connection to a file that is checked whole, if that is asked for. What looks like damage is looked at twice: a page that
+    /// could not be read looks like one that makes no sense.
+    fn connect_checked(&self, whole: bool) -> Result<(Db, Schema), Trouble> {
+        let connect = || {
+            let (db, schema) = self.connect()?;
+            if whole && matches!(schema, Schema::Ready { .. }) {
+                check(&db.conn)?;
+            }
+            Ok((db, schema))
+        };
+        connect().or_else(|trouble: Trouble| if trouble.is_damage() { connect() } else { Err(trouble) })
     }
 
     fn connect(&self) -> Result<(Db, Schema), Trouble> {
@@ -156,14 +174,21 @@ impl Opener {
         Ok((Db { conn, is }, schema))
     }
 
-    /// Sets the file aside, begins a fresh one, and takes over what can be read of the old one.
+    /// Takes what can be read of the file over into a fresh one, and sets it aside. Not before all of that is on disk does the fresh
+    /// one take its place: until then, whatever fails, it begins again.
     fn afresh(&self, opened: &mut Opened) -> Result<Db, OpenError> {
-        let aside = self.place.set_aside(clock::unix_ms()).map_err(|error| self.place.failed(error))?;
-        self.place.create().map_err(|error| self.place.failed(error))?;
+        let make = || fresh::make(self, |conn| salvage(&self.place.db, conn));
+        let salvaged = make().or_else(|trouble| {
+            if trouble.reach() != Reach::Space {
+                return Err(trouble);
+            }
+            space::release(&self.place)?;
+            make()
+        });
+        opened.salvaged = salvaged.map_err(|trouble| self.place.failed(trouble))?;
+        let exchanged = self.place.note_salvaged().and_then(|()| self.place.exchange(clock::unix_ms()));
+        opened.set_aside = Some(exchanged.map_err(|error| self.place.failed(error))?);
         let (db, _) = self.connect().map_err(|trouble| self.place.failed(trouble))?;
-        // What cannot be read stays where it was set aside; the store works without it.
-        opened.salvaged = salvage(&aside, &db.conn).unwrap_or_default();
-        opened.set_aside = Some(aside);
         Ok(db)
     }
 }
@@ -241,22 +266,28 @@ fn undo(conn: &Connection, unsure: &Unsure) -> Result<(), Trouble> {
     Ok(transaction.commit()?)
 }
 
-/// Copies every letter that can be read from the file that was set aside; says how many. One whose content is damaged comes
-/// without it, parked.
-fn salvage(aside: &Path, conn: &Connection) -> Result<u64, Trouble> {
-    let old = schema::reader(&PathBuf::from(aside))?;
+/// Copies every letter that can be read of a damaged file; says how many. One whose content is damaged comes without it, parked.
+/// What the fresh file does not take ends it; what the damaged one does not give is asked for twice, then passed over.
+fn salvage(damaged: &Path, conn: &Connection) -> Result<u64, Trouble> {
+    let old = match schema::reader(damaged) {
+        Err(trouble) if trouble.is_damage() => return Ok(0),
+        old => old?,
+    };
     let (mut saved, mut last, mut gap) = (0, 0_i64, 0_u32);
     let mut transaction = conn.unchecked_transaction()?;
     while gap < GAP_MAX {
-        match next_letter(&old, last) {
+        match next_letter(&old, last).or_else(|_| next_letter(&old, last)) {
             Ok(None) => break,
             Ok(Some((n, letter, body_sum))) => {
                 (last, gap) = (n, 0);
-                if take_over(&old, conn, n, letter, &body_sum).is_ok() {
-                    saved += 1;
+                match take_over(&old, conn, n, letter, &body_sum) {
+                    Ok(()) => saved += 1,
+                    Err(trouble) if trouble.reach() == Reach::One => {}
+                    Err(trouble) => return Err(trouble),
                 }
                 if saved % BETWEEN_COMMITS == 0 {
                     transaction.commit()?;
+                    conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)?;
                     transaction = conn.unchecked_transaction()?;
                 }
             }
@@ -289,8 +320,8 @@ fn take_over(
     body_sum: &[u8],
 ) -> Result<(), Trouble> {
     let sum = body_sum.try_into().map_err(|_| Trouble::from("no checksum".to_owned()))?;
-    letter.attempts = rows::trail(old, n).unwrap_or_default();
-    let content = rows::content(old, n, &letter).ok();
+    letter.attempts = rows::trail(old, n).or_else(|_| rows::trail(old, n)).unwrap_or_default();
+    let content = rows::content(old, n, &letter).or_else(|_| rows::content(old, n, &letter)).ok();
     if content.is_none() && matches!(letter.state, State::Pending | State::Sending) {
         (letter.state, letter.parked_because) = (State::Parked, Some(Because::Damaged));
         (letter.next_attempt_at_ms, letter.heartbeat_at_ms) = (None, None);
