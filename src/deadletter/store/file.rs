@@ -118,8 +118,9 @@ impl Place {
         Ok(())
     }
 
-    /// The file that was made takes its place, which is empty.
+    /// The file that was made takes its place, which is empty: what lies beside it belonged to one that is gone.
     pub(super) fn take_place(&self) -> io::Result<()> {
+        self.remove()?;
         fs::rename(&self.fresh, &self.db)?;
         self.sync_folder()
     }

@@ -3,6 +3,7 @@
 use super::operator;
 use super::recover;
 use super::rows;
+use super::space::Limits;
 use super::trouble::Trouble;
 use super::{Store, capture, find};
 use crate::deadletter::codec;
@@ -13,7 +14,7 @@ use crate::deadletter::query::{
     Act, BulkResult, Cursor, Exported, Filter, Imported, Page, Report, Retained, Stats, StoreError,
 };
 
-/// So many letters at once in a bulk act, a purge, a verification: between two chunks others have their turn.
+/// So many letters at most at once in a bulk act, a purge, a verification: between two chunks others have their turn.
 const CHUNK: u32 = 100;
 
 /// A page of an export ends after so many bytes of bodies.
@@ -62,6 +63,12 @@ impl Store {
         self.write(0, move |work| operator::park(work, id, because)).await
     }
 
+    /// So many letters are changed in one commit: those of a small store must not let its WAL outgrow its quota.
+    fn chunk(&self) -> u32 {
+        let most = Limits::of(self.inner.max_bytes).batch_count();
+        u32::try_from(most).unwrap_or(CHUNK).min(CHUNK)
+    }
+
     async fn act(&self, id: LetterId, if_match: Option<&str>, act: Act) -> Result<Letter, StoreError> {
         let if_match = if_match.map(str::to_owned);
         let done = self.write(0, move |work| operator::act(work, id, if_match.as_deref(), act)).await;
@@ -71,7 +78,7 @@ impl Store {
         done
     }
 
-    /// The same act on each letter that the filter meets, newest first, at most `limit`; a hundred in one commit. Without a
+    /// The same act on each letter that the filter meets, newest first, at most `limit`; up to a hundred in one commit. Without a
     /// state in the filter, on pending and parked ones.
     ///
     /// # Errors
@@ -83,7 +90,7 @@ impl Store {
             let (filter, mut cursor) = (Filter { state: Some(state), ..filter.clone() }, None);
             loop {
                 let done = result.done.len() + result.failed.len();
-                let left = limit.saturating_sub(u32::try_from(done).unwrap_or(u32::MAX)).min(CHUNK);
+                let left = limit.saturating_sub(u32::try_from(done).unwrap_or(u32::MAX)).min(self.chunk());
                 if left == 0 {
                     return Ok(result);
                 }
@@ -133,7 +140,7 @@ impl Store {
         for state in states {
             let (filter, mut cursor) = (Filter { state: Some(state), ..filter.clone() }, None);
             loop {
-                let page = self.list(filter.clone(), CHUNK, cursor).await?;
+                let page = self.list(filter.clone(), self.chunk(), cursor).await?;
                 let ids: Vec<LetterId> = page.letters.iter().map(|letter| letter.id).collect();
                 removed += self.write(0, move |work| operator::purge(work, &ids)).await?;
                 cursor = page.next;
