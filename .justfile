@@ -25,6 +25,10 @@ power ROUNDS="300":
 inject FAULTS="1000":
     FENDER_INJECT={{FAULTS}} cargo nextest run --no-capture -E 'test(/^deadletter::inject::/)'
 
+# What rots in the store's files is told, and nothing false goes up: tries so many places of each kind.
+rot PLACES="2000":
+    FENDER_ROT={{PLACES}} cargo nextest run --no-capture -E 'test(/^deadletter::rot::/)'
+
 # Licences, duplicates, sources and bans of what we depend on.
 deny:
     cargo deny check bans licenses sources

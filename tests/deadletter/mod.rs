@@ -14,6 +14,7 @@ mod lines;
 mod lists;
 mod model;
 mod power;
+mod rot;
 mod scale;
 mod turns;
 

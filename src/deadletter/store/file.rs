@@ -142,12 +142,7 @@ impl Place {
 
     /// Moves the database and its WAL away; says where it is now. Only without a connection.
     fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
-        let name = |number: u64| {
-            let mut name = OsString::from(&self.db);
-            name.push(format!(".damaged-{}", now_ms / 1000 + number));
-            PathBuf::from(name)
-        };
-        let to = (0..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
+        let to = self.aside(now_ms);
         let aside = Self::new(&to);
         // The WAL goes first: without its database it is nothing, while the database without it would be an older one.
         for (from, to) in [(&self.wal, &aside.wal), (&self.shm, &aside.shm), (&self.db, &to)] {
@@ -158,6 +153,54 @@ impl Place {
         }
         self.sync_folder()?;
         Ok(to)
+    }
+
+    /// Whether all of the database and its WAL can be read at all. Only without a connection that writes.
+    pub(super) fn readable(&self) -> io::Result<()> {
+        for path in [&self.db, &self.wal] {
+            match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                file => drop(io::copy(&mut file?, &mut io::sink())?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the WAL away; says where to.
+    pub(super) fn keep_wal(&self, now_ms: u64) -> io::Result<PathBuf> {
+        let to = Self::new(&self.aside(now_ms)).wal;
+        fs::copy(&self.wal, &to)
+            .and_then(|_| File::open(&to)?.sync_all())
+            .inspect_err(|_| drop(fs::remove_file(&to)))?;
+        self.sync_folder()?;
+        Ok(to)
+    }
+
+    /// A name for what is damaged, which nothing has yet.
+    fn aside(&self, now_ms: u64) -> PathBuf {
+        let name = |number: u64| {
+            let mut name = OsString::from(&self.db);
+            name.push(format!("{DAMAGED}{}", now_ms / 1000 + number));
+            PathBuf::from(name)
+        };
+        let free = |path: &PathBuf| !path.exists() && !Self::new(path).wal.exists();
+        (0..).map(name).find(free).unwrap_or_else(|| name(0))
+    }
+
+    /// What was set aside as damaged, and is still there.
+    pub(super) fn damaged(&self) -> io::Result<Vec<PathBuf>> {
+        let mut begin = self.db.file_name().unwrap_or_default().to_owned();
+        begin.push(DAMAGED);
+        let begin = begin.into_encoded_bytes();
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.folder())? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(&begin) {
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// New names last only once their folder is on disk.
@@ -217,6 +260,9 @@ impl Id {
         fs::metadata(path).map(|metadata| Self::of(&metadata))
     }
 }
+
+/// Ends the name of what was set aside, with the time.
+const DAMAGED: &str = ".damaged-";
 
 /// The length of a database's header.
 const HEAD: u64 = 100;

@@ -5,6 +5,7 @@ mod file;
 mod find;
 mod fresh;
 mod held;
+mod insist;
 mod job;
 mod operator;
 mod operators;
@@ -15,8 +16,11 @@ mod schema;
 mod space;
 mod trouble;
 mod turns;
+mod wal;
 mod writer;
 
+use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -60,6 +64,8 @@ struct Inner {
     slow: Reader,
     shared: Arc<Shared>,
     retention: Retention,
+    /// Where the database lies.
+    path: PathBuf,
     /// All that the files may occupy.
     max_bytes: u64,
     /// Told when an operator replays.
@@ -71,10 +77,6 @@ const QUEUE_KIB: u32 = 16 << 10;
 
 /// What the smallest question counts.
 const LEAST_KIB: u32 = 16;
-
-/// What must reach the disk, and did not, is asked for again after this, then ever later.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
-const ASK_AGAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Larger bodies are summed on another thread than the one that carries traffic.
 const SUMMED_AT_ONCE: usize = 128 << 10;
@@ -114,7 +116,8 @@ impl Store {
     ) -> Result<(Self, Result<Opened, OpenError>), OpenError> {
         let place = Place::new(&settings.path);
         let limits = Limits::of(settings.max_bytes);
-        let opener = Opener { place: place.clone(), sync: settings.sync, limits };
+        let opener =
+            Opener { place: place.clone(), sync: settings.sync, limits, unreadable: Cell::default() };
         let shared = Arc::new(Shared::default());
         let queue = usize::try_from(QUEUE_KIB / LEAST_KIB).unwrap_or(1);
         // One more than there are places: a close finds room behind a full queue.
@@ -138,6 +141,7 @@ impl Store {
             slow: reader("letters-list")?,
             shared,
             retention: Retention { delivered: settings.retain_delivered, parked: settings.retain_parked },
+            path: settings.path.clone(),
             max_bytes: settings.max_bytes,
             by_hand: Notify::new(),
         };
@@ -218,7 +222,7 @@ impl Store {
         let Some(letter) = self.write(0, move |work| turns::begin(work, id, now_ms)).await? else {
             return Ok(None);
         };
-        let error = match self.content(id).await {
+        let error = match self.content_surely(id).await {
             Ok(content) => return Ok(Some((letter, content))),
             Err(error) => error,
         };
@@ -228,21 +232,6 @@ impl Store {
         };
         self.withdraw(id, to).await?;
         Err(error)
-    }
-
-    /// Sending -> elsewhere, asked for until it is on disk: a letter that stays marked is stuck until the next start.
-    async fn withdraw(&self, id: LetterId, to: To) -> Result<(), StoreError> {
-        let mut pause = ASK_AGAIN;
-        let mut done = self.write(0, move |work| turns::withdraw(work, id, to)).await;
-        while matches!(done, Err(StoreError::Unavailable(_) | StoreError::Full)) {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(ASK_AGAIN_MAX);
-            done = self.write(0, move |work| turns::withdraw(work, id, to)).await;
-            if let Err(StoreError::Standing(_) | StoreError::NotFound(_)) = done {
-                return Ok(()); // It was on disk after all.
-            }
-        }
-        done
     }
 
     /// Signs of life of letters that are being sent.

@@ -1,7 +1,8 @@
 //! The store's handle, as operators and retention use it.
 
+use super::file::Place;
 use super::operator;
-use super::recover;
+use super::recover::{self, Check};
 use super::rows;
 use super::space::Limits;
 use super::trouble::Trouble;
@@ -157,10 +158,14 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Full`.
     pub async fn verify(&self) -> Result<Report, StoreError> {
-        let mut report = Report {
-            file: self.inner.slow.ask(|conn| recover::problems(conn, 100)).await?,
-            ..Report::default()
+        let place = Place::new(&self.inner.path);
+        let look = move |conn: &rusqlite::Connection| {
+            let mut file = recover::problems(conn, Check::All, 100)?;
+            let aside = place.damaged()?;
+            file.extend(aside.iter().map(|path| format!("{} was set aside as damaged", path.display())));
+            Ok(file)
         };
+        let mut report = Report { file: self.inner.slow.ask(look).await?, ..Report::default() };
         let mut after = None;
         loop {
             let chunk = self.inner.slow.ask(move |conn| {

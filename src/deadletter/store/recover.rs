@@ -1,18 +1,21 @@
 //! Opening: after a quiet end, after a crash, after an error, and where the file is beyond repair.
 
-use std::path::Path;
+use std::cell::Cell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, params};
 
 use super::file::{Id, Place};
-use super::fresh;
 use super::job::Unsure;
 use super::rows::{self, COLUMNS};
 use super::schema::{self, Head, Schema, VERSION};
 use super::space::{self, Limits};
 use super::trouble::{Reach, Trouble};
 use super::turns::{self, To};
+use super::wal::{self, Lost};
 use crate::clock;
 use crate::config::model::Sync;
 use crate::deadletter::codec;
@@ -26,6 +29,8 @@ pub(super) struct Opener {
     pub(super) place: Place,
     pub(super) sync: Sync,
     pub(super) limits: Limits,
+    /// Since when a file that looks damaged cannot be read.
+    pub(super) unreadable: Cell<Option<Instant>>,
 }
 
 /// The connection that writes, and the file that it was opened on.
@@ -51,6 +56,9 @@ impl Opener {
         opened.created = self.create()?;
         let head = Head::of(&self.place.head().map_err(|error| self.place.failed(error))?);
         let ours = self.place.was_a_store();
+        if matches!(head, Head::Ours(_)) {
+            opened.kept_wal = self.keep_wal().map_err(|error| self.place.failed(error))?;
+        }
         let db = match head {
             Head::Ours(found) if found > VERSION => return Err(self.newer(found)),
             Head::Empty | Head::Ours(_) => self.file(&mut opened),
@@ -74,6 +82,12 @@ impl Opener {
         Ok((db, opened))
     }
 
+    /// Copies a WAL that SQLite will not read to its end; says where the copy is.
+    fn keep_wal(&self) -> io::Result<Option<PathBuf>> {
+        let Lost { commits } = wal::lost(&self.place.wal)?;
+        if commits == 0 { Ok(None) } else { self.place.keep_wal(clock::unix_ms()).map(Some) }
+    }
+
     fn newer(&self, found: u32) -> OpenError {
         OpenError::Newer { path: self.place.db.clone(), found, known: VERSION }
     }
@@ -93,7 +107,7 @@ impl Opener {
         if space::starving(&self.place) {
             space::release(&self.place)?;
         }
-        let db = match self.connect_checked(suspect) {
+        let db = match self.connect_checked(suspect.then_some(Check::Pages)) {
             Ok((db, Schema::Ready { .. })) => db,
             Ok((_, other)) => return Err(Trouble::from(format!("the file was replaced: {other:?}"))),
             Err(trouble) if trouble.is_damage() => {
@@ -105,24 +119,6 @@ impl Opener {
         undo(&db.conn, unsure)?;
         *unsure = Unsure::default();
         Ok(db)
-    }
-
-    /// Makes the file, if there is none; true if it did.
-    fn create(&self) -> Result<bool, OpenError> {
-        if self.place.db.try_exists().map_err(|error| self.place.failed(error))? {
-            return Ok(false);
-        }
-        let create = || -> Result<bool, Trouble> {
-            fresh::make(self, |_| Ok(()))?;
-            self.place.take_place()?;
-            Ok(true)
-        };
-        let created = create().or_else(|trouble| {
-            // On a full disk the reserve may be all that is left.
-            space::release(&self.place)?;
-            create().map_err(|_| trouble)
-        });
-        created.map_err(|trouble| self.place.failed(trouble))
     }
 
     fn file(&self, opened: &mut Opened) -> Result<Db, OpenError> {
@@ -147,23 +143,23 @@ impl Opener {
 
     fn checked(&self) -> Result<(Db, Schema), Trouble> {
         let sizes = self.place.sizes();
-        self.connect_checked(sizes.db + sizes.wal <= CHECKED_AT_START)
+        self.connect_checked((sizes.db + sizes.wal <= CHECKED_AT_START).then_some(Check::All))
     }
 
     /// A connection to a file that is checked whole, if that is asked for. What looks like damage is looked at twice: a page that
     /// could not be read looks like one that makes no sense.
-    fn connect_checked(&self, whole: bool) -> Result<(Db, Schema), Trouble> {
+    fn connect_checked(&self, how: Option<Check>) -> Result<(Db, Schema), Trouble> {
         let connect = || {
             let (db, schema) = self.connect()?;
-            if whole && matches!(schema, Schema::Ready { .. }) {
-                check(&db.conn)?;
+            if let Some(how) = how.filter(|_| matches!(schema, Schema::Ready { .. })) {
+                check(&db.conn, how)?;
             }
             Ok((db, schema))
         };
         connect().or_else(|trouble: Trouble| if trouble.is_damage() { connect() } else { Err(trouble) })
     }
 
-    fn connect(&self) -> Result<(Db, Schema), Trouble> {
+    pub(super) fn connect(&self) -> Result<(Db, Schema), Trouble> {
         let is = Id::at(&self.place.db)?;
         let conn = schema::writer(&self.place.db, self.sync, self.limits.wal)?;
         if Id::at(&self.place.db)? != is {
@@ -173,37 +169,29 @@ impl Opener {
         conn.pragma_update(None, "max_page_count", self.limits.max_pages())?;
         Ok((Db { conn, is }, schema))
     }
-
-    /// Takes what can be read of the file over into a fresh one, and sets it aside. Not before all of that is on disk does the fresh
-    /// one take its place: until then, whatever fails, it begins again.
-    fn afresh(&self, opened: &mut Opened) -> Result<Db, OpenError> {
-        let make = || fresh::make(self, |conn| salvage(&self.place.db, conn));
-        let salvaged = make().or_else(|trouble| {
-            if trouble.reach() != Reach::Space {
-                return Err(trouble);
-            }
-            space::release(&self.place)?;
-            make()
-        });
-        opened.salvaged = salvaged.map_err(|trouble| self.place.failed(trouble))?;
-        let exchanged = self.place.note_salvaged().and_then(|()| self.place.exchange(clock::unix_ms()));
-        opened.set_aside = Some(exchanged.map_err(|error| self.place.failed(error))?);
-        let (db, _) = self.connect().map_err(|trouble| self.place.failed(trouble))?;
-        Ok(db)
-    }
 }
 
 /// What SQLite says of the whole file: damage, or nothing.
-fn check(conn: &Connection) -> Result<(), Trouble> {
-    match problems(conn, 1)?.into_iter().next() {
+fn check(conn: &Connection, how: Check) -> Result<(), Trouble> {
+    match problems(conn, how, 1)?.into_iter().next() {
         None => Ok(()),
         Some(problem) => Err(Trouble::damage(problem)),
     }
 }
 
+/// How closely a file is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Whether each page makes sense.
+    Pages,
+    /// Whether the indexes agree with the tables, too.
+    All,
+}
+
 /// At most `most` things that SQLite finds wrong with the file.
-pub(super) fn problems(conn: &Connection, most: u32) -> Result<Vec<String>, Trouble> {
-    let mut statement = conn.prepare(&format!("PRAGMA quick_check({most})"))?;
+pub(super) fn problems(conn: &Connection, how: Check, most: u32) -> Result<Vec<String>, Trouble> {
+    let word = if how == Check::All { "integrity_check" } else { "quick_check" };
+    let mut statement = conn.prepare(&format!("PRAGMA {word}({most})"))?;
     let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
     let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
@@ -268,12 +256,13 @@ fn undo(conn: &Connection, unsure: &Unsure) -> Result<(), Trouble> {
 
 /// Copies every letter that can be read of a damaged file; says how many. One whose content is damaged comes without it, parked.
 /// What the fresh file does not take ends it; what the damaged one does not give is asked for twice, then passed over.
-fn salvage(damaged: &Path, conn: &Connection) -> Result<u64, Trouble> {
+pub(super) fn salvage(damaged: &Path, conn: &Connection) -> Result<Salvaged, Trouble> {
+    let mut salvaged = Salvaged::default();
     let old = match schema::reader(damaged) {
-        Err(trouble) if trouble.is_damage() => return Ok(0),
+        Err(trouble) if trouble.is_damage() => return Ok(Salvaged { missed: true, ..salvaged }),
         old => old?,
     };
-    let (mut saved, mut last, mut gap) = (0, 0_i64, 0_u32);
+    let (mut last, mut gap) = (0_i64, 0_u32);
     let mut transaction = conn.unchecked_transaction()?;
     while gap < GAP_MAX {
         match next_letter(&old, last).or_else(|_| next_letter(&old, last)) {
@@ -281,21 +270,32 @@ fn salvage(damaged: &Path, conn: &Connection) -> Result<u64, Trouble> {
             Ok(Some((n, letter, body_sum))) => {
                 (last, gap) = (n, 0);
                 match take_over(&old, conn, n, letter, &body_sum) {
-                    Ok(()) => saved += 1,
-                    Err(trouble) if trouble.reach() == Reach::One => {}
+                    Ok(whole) => {
+                        salvaged.letters += 1;
+                        salvaged.missed |= !whole;
+                    }
+                    Err(trouble) if trouble.reach() == Reach::One => salvaged.missed = true,
                     Err(trouble) => return Err(trouble),
                 }
-                if saved % BETWEEN_COMMITS == 0 {
+                if salvaged.letters % BETWEEN_COMMITS == 0 {
                     transaction.commit()?;
                     conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)?;
                     transaction = conn.unchecked_transaction()?;
                 }
             }
-            Err(_) => (last, gap) = (last + 1, gap + 1),
+            Err(_) => (last, gap, salvaged.missed) = (last + 1, gap + 1, true),
         }
     }
     transaction.commit()?;
-    Ok(saved)
+    Ok(salvaged)
+}
+
+/// What a salvage came to.
+#[derive(Debug, Default)]
+pub(super) struct Salvaged {
+    pub(super) letters: u64,
+    /// Something could not be read.
+    pub(super) missed: bool,
 }
 
 /// So many numbers in a row without a readable letter end a salvage.
@@ -312,13 +312,14 @@ fn next_letter(old: &Connection, after: i64) -> Result<Option<(i64, Letter, Vec<
     Ok(Some((n, letter, row.get("body_sha256")?)))
 }
 
+/// Whether its content came with it.
 fn take_over(
     old: &Connection,
     conn: &Connection,
     n: i64,
     mut letter: Letter,
     body_sum: &[u8],
-) -> Result<(), Trouble> {
+) -> Result<bool, Trouble> {
     let sum = body_sum.try_into().map_err(|_| Trouble::from("no checksum".to_owned()))?;
     letter.attempts = rows::trail(old, n).or_else(|_| rows::trail(old, n)).unwrap_or_default();
     let content = rows::content(old, n, &letter).or_else(|_| rows::content(old, n, &letter)).ok();
@@ -331,7 +332,8 @@ fn take_over(
         &letter,
         &sum,
         content.as_ref().map(|content| (codec::encode(&content.headers), &content.body[..])),
-    )
+    )?;
+    Ok(content.is_some())
 }
 
 /// Puts a whole letter into the file, in its place in its key's order.
