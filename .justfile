@@ -17,7 +17,8 @@ test:
 prove ROUNDS="1000":
     FENDER_PROVE_ROUNDS={{ROUNDS}} cargo nextest run --no-capture -E 'test(/^prove::/)'
 
-# Nothing accepted is lost when the power goes: cuts it so many times, on a disk of its own. Needs root, mkfs.ext4 and python3.
+# Nothing accepted is lost when the power goes: cuts it so many times in each kind of work, on disks of its own. Needs root,
+# mkfs.ext4, mkfs.xfs and python3.
 power ROUNDS="300":
     FENDER_POWER_ROUNDS={{ROUNDS}} cargo nextest run --no-capture -E 'test(/^deadletter::power::/)'
 

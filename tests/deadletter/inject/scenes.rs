@@ -88,7 +88,7 @@ fn keep_all(keep: &mut impl FnMut(Draft) -> LetterId, letters: u32) {
 const MAX_BYTES: u64 = 16 << 20;
 
 /// So many letters are done with where retention is at work.
-const DONE: usize = 700;
+const DONE: usize = 100;
 
 impl Base {
     pub(super) fn lay(scene: Scene) -> Self {
@@ -122,7 +122,7 @@ impl Base {
             Scene::Retention => {
                 keep_all(&mut keep, 5);
                 for _ in 0..DONE {
-                    bench.capture(Draft { begin: Begin::Parked(Because::Operator), ..letter("/done/1") });
+                    bench.capture(Draft { begin: Begin::Parked(Because::Operator), ..letter("/done/3") });
                 }
                 let filter = || Filter { state: Some(State::Parked), ..Filter::default() };
                 let discarded = bench.ask(async |store| {
