@@ -26,6 +26,10 @@ power ROUNDS="300":
 inject FAULTS="1000":
     FENDER_INJECT={{FAULTS}} cargo nextest run --no-capture -E 'test(/^deadletter::inject::/)'
 
+# A great backlog costs neither memory nor time, and drains beside captures: so many letters of 1 to 16 KiB.
+scale LETTERS="1000000":
+    FENDER_SCALE={{LETTERS}} cargo nextest run --no-capture -E 'test(/^deadletter::scale::/)'
+
 # What rots in the store's files is told, and nothing false goes up: tries so many places of each kind.
 rot PLACES="2000":
     FENDER_ROT={{PLACES}} cargo nextest run --no-capture -E 'test(/^deadletter::rot::/)'
