@@ -459,10 +459,15 @@ fn replay_what_waits(fender: &Fender) {
     }
 }
 
-/// Whether no letter is on its way any more.
+/// Whether no letter is on its way any more: by one look, since a letter goes to and fro.
 fn settled(fender: &Fender) -> bool {
-    let in_state = |state| fender.metric("fender_dead_letters", &[("state", state)]);
-    healthy(fender) && in_state("pending") + in_state("sending") == 0.0
+    let series = fender.metrics();
+    let on_its_way = |name: &str| {
+        name.starts_with("fender_dead_letters{")
+            && (name.contains("state=\"pending\"") || name.contains("state=\"sending\""))
+    };
+    series.get("fender_dead_letter_store_healthy") == Some(&1.0)
+        && series.iter().all(|(name, value)| !on_its_way(name) || *value == 0.0)
 }
 
 /// Whether what was done with is gone, and its space given back.
