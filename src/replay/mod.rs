@@ -40,9 +40,6 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Retention and expiry are looked after so often.
 const RETENTION: Duration = Duration::from_secs(5);
 
-/// After a turn of retention that leaves more to do, the store is others' for so many times as long as it took.
-const YIELD: u32 = 3;
-
 /// A letter that has nowhere to go, or whose replays are off, is looked at again after this.
 const NOWHERE: Duration = Duration::from_secs(30);
 
@@ -272,14 +269,14 @@ impl Replayer {
         }
         let replayer = Arc::clone(self);
         tokio::spawn(async move {
-            // A great backlog goes in turns, and most of the time the store is for those who write.
+            // A great backlog goes in turns, and after each the store is others' for as long as it took.
             loop {
                 let begun = clock::now();
                 if !replayer.retain().await {
                     break;
                 }
                 let took = clock::now().saturating_duration_since(begun);
-                tokio::time::sleep(took * YIELD).await;
+                tokio::time::sleep(took).await;
             }
             replayer.retaining.store(false, Ordering::Release);
         });

@@ -195,8 +195,8 @@ async fn drains(store: &Store) -> (usize, Duration) {
         if !retained.more {
             return (removed, longest);
         }
-        // As the process does it: most of the time is others'.
-        tokio::time::sleep(start.elapsed() * 3).await;
+        // As the process does it: then it is others' for as long.
+        tokio::time::sleep(start.elapsed()).await;
     }
 }
 
