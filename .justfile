@@ -54,18 +54,18 @@ bench-policy *ARGS:
 bench-deadletter *ARGS:
     cargo bench --locked --bench deadletter -- --check {{ARGS}}
 
-# Fender as shipped beside nginx, HAProxy, Envoy and plain forwarders (`benches/compare/install` gets them), interleaved;
+# Fender as shipped, one static binary, beside nginx, HAProxy, Envoy and plain forwarders (`benches/compare/install` gets them), interleaved;
 # `just compare --help` tells what can be chosen.
-compare *ARGS:
-    cargo build --release --locked
-    install -D "${CARGO_TARGET_DIR:-target}/release/fender" "${CARGO_TARGET_DIR:-target}/tmp/compare/fender"
+compare *ARGS: release
+    install -D "${CARGO_TARGET_DIR:-target}/$(uname -m)-unknown-linux-gnu/release/fender" "${CARGO_TARGET_DIR:-target}/tmp/compare/fender"
     FENDER_BENCH_BINARY="${CARGO_TARGET_DIR:-target}/tmp/compare/fender" cargo bench --locked --bench compare -- {{ARGS}}
 
 # Does the comparison itself still work? A moment of each case, unoptimised: its figures say nothing.
 compare-trial:
     cargo bench --locked --profile dev --bench compare -- --peers fender,lean --rounds 1 --slice 100ms
 
-# Instructions in user space for one request, by callgrind; fails beyond the record by more than a tenth. `--write` renews it.
+# Instructions in user space for one request, by callgrind; fails beyond the record by more than a tenth. `--write` renews it,
+# `--keep FOLDER` keeps what callgrind wrote.
 instructions *ARGS:
     cargo build --release --locked
     FENDER_BENCH_BINARY="${CARGO_TARGET_DIR:-target}/release/fender" cargo bench --locked --profile dev --bench compare -- instructions {{ARGS}}

@@ -1,5 +1,7 @@
 //! The one place where the time is read: monotonic for decisions, wall-clock for what people read.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Monotonic now; virtual where a test has paused time.
@@ -16,6 +18,36 @@ pub fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A moment from which the others are counted.
+static ANCHOR: LazyLock<Instant> = LazyLock::new(now);
+
+/// The wall-clock time of [`ANCHOR`] in milliseconds since 1970, as last seen; 0 until then.
+static ANCHORED: AtomicI64 = AtomicI64::new(0);
+
+/// Wall-clock milliseconds since 1970 at a moment of the monotonic clock, without a look at another one. A wall clock that is set
+/// is followed with the next [`align`].
+#[must_use]
+pub fn unix_ms_at(moment: Instant) -> u64 {
+    if ANCHORED.load(Ordering::Relaxed) == 0 {
+        align();
+    }
+    u64::try_from(ANCHORED.load(Ordering::Relaxed).saturating_add(since_anchor(moment))).unwrap_or(0)
+}
+
+/// Sees how the wall clock stands; to be called about once a second.
+pub fn align() {
+    let wall = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
+    ANCHORED.store(wall.saturating_sub(since_anchor(now())), Ordering::Relaxed);
+}
+
+fn since_anchor(moment: Instant) -> i64 {
+    let since = moment.saturating_duration_since(*ANCHOR);
+    i64::try_from(since.as_secs())
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1000)
+        .saturating_add(since.subsec_millis().into())
 }
 
 /// Milliseconds since 1970 as `2026-01-02T03:04:05.678Z`.

@@ -20,6 +20,7 @@ mod inbound;
 mod policy;
 mod prove;
 mod readme;
+mod route;
 mod support;
 mod tidy;
 mod upstream;

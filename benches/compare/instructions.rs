@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use crate::machine::says;
 use crate::report::Musts;
@@ -35,10 +36,11 @@ type Counts = BTreeMap<String, u64>;
 
 /// Counts, and compares with the record or writes it; whether all is well.
 pub(crate) fn run(words: &[&str]) -> Result<bool, String> {
-    let write = match words {
-        [] => false,
-        ["--write"] => true,
-        _ => return Err(format!("not known: {words:?}; only --write is")),
+    let (write, keep) = match words {
+        [] => (false, None),
+        ["--write"] => (true, None),
+        ["--keep", folder] => (false, Some(Path::new(folder))),
+        _ => return Err(format!("not known: {words:?}; only --write and --keep FOLDER are")),
     };
     let Some(valgrind) = says("valgrind", "--version") else {
         eprintln!("skipped: instructions: valgrind is not installed");
@@ -46,7 +48,11 @@ pub(crate) fn run(words: &[&str]) -> Result<bool, String> {
     };
     let mut counts = Counts::new();
     for (name, kind, count) in CASES {
-        let (once, twice) = (run_counted(kind, count)?, run_counted(kind, 2 * count)?);
+        let counted = |count| {
+            let kept = keep.map(|folder| folder.join(format!("callgrind.{name}.{count}")));
+            run_counted(kind, count, kept.as_deref())
+        };
+        let (once, twice) = (counted(count)?, counted(2 * count)?);
         counts.insert(name.to_owned(), twice.saturating_sub(once) / count as u64);
     }
     if write {

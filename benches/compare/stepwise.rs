@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -31,8 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const EVENT: &str = r#"data: {"id":"chatcmpl-123","object":"chat.completion.chunk","created":1694268190,"model":"gpt-4o-mini","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}]}"#;
 const LAST: &str = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
 
-/// All instructions in user space of a whole run with so many requests or events.
-pub(crate) fn run_counted(kind: Kind, count: usize) -> Result<u64, String> {
+/// All instructions in user space of a whole run with so many requests or events. `keep`: where a copy of what callgrind wrote goes,
+/// for callgrind_annotate; a binary with symbols (`--profile fast`) tells more.
+pub(crate) fn run_counted(kind: Kind, count: usize, keep: Option<&Path>) -> Result<u64, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let counted = folder.path().join("callgrind.out");
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
@@ -53,6 +55,9 @@ pub(crate) fn run_counted(kind: Kind, count: usize) -> Result<u64, String> {
     let led = lead(kind, count, address, &listener).map_err(|error| format!("a step failed: {error}"));
     led.and_then(|()| fender.end())?;
     let text = fs::read_to_string(&counted).map_err(|error| format!("callgrind wrote nothing: {error}"))?;
+    if let Some(keep) = keep {
+        fs::write(keep, &text).map_err(|error| format!("{}: {error}", keep.display()))?;
+    }
     let totals = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
     totals.and_then(|totals| totals.trim().parse().ok()).ok_or_else(|| "callgrind told no total".to_owned())
 }

@@ -137,14 +137,17 @@ fn drains(folder: &Path) -> Vec<String> {
 fn captures(folder: &Path, clients: usize, rounds: usize) -> f64 {
     let path = folder.join(format!("letters-{clients}.db"));
     let (store, _) = Store::open(&settings(&path)).unwrap();
+    let (sealing, _) = Store::open(&sealing(&folder.join(format!("sealed-{clients}.db")))).unwrap();
     let mut bare = File::create(folder.join(format!("bare-{clients}"))).unwrap();
     let runtime = runtime();
-    let (mut kept, mut appended) = (Vec::new(), Vec::new());
+    let (mut kept, mut sealed, mut appended) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         appended.extend(append(&mut bare));
         kept.extend(runtime.block_on(capture_all(&store, clients)));
+        sealed.extend(runtime.block_on(capture_all(&sealing, clients)));
     }
     runtime.block_on(store.close());
+    runtime.block_on(sealing.close());
     let time = SLICE.as_secs_f64() * count(rounds);
     let (kept_rate, bare_rate) = (count(kept.len()) / time, count(appended.len()) / time);
     let ratio = kept_rate / bare_rate;
@@ -155,6 +158,8 @@ fn captures(folder: &Path, clients: usize, rounds: usize) -> f64 {
     };
     row("bare", bare_rate, &mut appended, 1.0);
     row("store", kept_rate, &mut kept, ratio);
+    let sealed_rate = count(sealed.len()) / time;
+    row("sealed", sealed_rate, &mut sealed, sealed_rate / bare_rate);
     ratio
 }
 
@@ -256,6 +261,12 @@ fn settings(path: &Path) -> DeadLetter {
     }
 }
 
+/// As [`settings`], with a key.
+fn sealing(path: &Path) -> DeadLetter {
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned();
+    DeadLetter { encryption_key: Some(key.into()), ..settings(path) }
+}
+
 fn draft(number: u64) -> Draft {
     Draft {
         upstream: "api".to_owned(),
@@ -264,6 +275,7 @@ fn draft(number: u64) -> Draft {
         path: "/v1/messages".to_owned(),
         headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
         body: vec![b'x'; BODY].into(),
+        credentials: None,
         verdict: Verdict::NeverSent,
         reason: Some(if number % 1000 == 7 { Reason::Tls } else { Reason::Connect }),
         begin: Begin::Pending { next_attempt_at_ms: 1 },

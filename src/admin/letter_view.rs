@@ -12,7 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::auth::Caller;
 use crate::clock;
-use crate::deadletter::{Cursor, Exported, Figures, Filter, LetterId, State, Stats, Store, StoreError, Told};
+use crate::deadletter::{
+    Cursor, Exported, Figures, Filter, LetterId, Sealing, State, Stats, Store, StoreError, Told,
+};
 use crate::policy::reason::Reason;
 use crate::policy::told;
 
@@ -143,6 +145,19 @@ pub(super) struct StatsTold {
     /// When the oldest pending letter was captured; null without one.
     oldest_at: Option<String>,
     recent_failures: Vec<FailureTold>,
+    /// Letters by the key that they are sealed with at rest; empty for who does not see all upstreams.
+    keys: Vec<KeyTold>,
+}
+
+/// How many letters hang on a key.
+#[derive(Debug, Serialize, JsonSchema)]
+struct KeyTold {
+    /// The key's id, derived one way from it; null for letters in the clear.
+    key: Option<String>,
+    /// clear: in none; current: it is written with; old: it is read with; missing: it is not configured.
+    #[schemars(extend("enum" = Sealing::ALL.map(Sealing::as_str)))]
+    sealing: &'static str,
+    letters: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -181,6 +196,15 @@ pub(super) fn stats(stats: &Stats) -> StatsTold {
         avg_duration_ms: stats.avg_duration_ms,
         oldest_at: stats.oldest_at_ms.map(clock::rfc3339_ms),
         recent_failures: failures.collect(),
+        keys: stats
+            .keys
+            .iter()
+            .map(|found| KeyTold {
+                key: found.key.map(|key| key.to_string()),
+                sealing: found.sealing.as_str(),
+                letters: found.letters,
+            })
+            .collect(),
     }
 }
 
@@ -259,6 +283,8 @@ pub(super) struct Verified {
     pub(super) damaged: Vec<String>,
     /// What is wrong with the file itself.
     pub(super) file: Vec<String>,
+    /// Letters that could not be looked into, by the id of the key that they are sealed with, which is not configured.
+    pub(super) locked: BTreeMap<String, u64>,
 }
 
 /// What an import did.

@@ -109,7 +109,7 @@ fn calls() -> Vec<Call<Desk>> {
             .fails(&[404, 422]),
         Call::get("/api/v1/letters/{id}/body", operator, "Its body, as it was sent", body)
             .gives_other("application/octet-stream", "The body")
-            .fails(&[404, 422]),
+            .fails(&[404, 409, 422]),
         Call::post(
             "/api/v1/letters/{id}/replay",
             operator,
@@ -249,7 +249,8 @@ async fn verify((Shared(desk), Extension(caller)): Called) -> Outcome<Verified> 
     let report = desk.store()?.verify().await?;
     caller.audit("letters.verify", &format!("{} letters", report.letters), true);
     let damaged = report.damaged.iter().map(LetterId::to_string).collect();
-    Ok(Json(Verified { letters: report.letters, damaged, file: report.file }))
+    let locked = report.locked.iter().map(|(key, letters)| (key.to_string(), *letters)).collect();
+    Ok(Json(Verified { letters: report.letters, damaged, file: report.file, locked }))
 }
 
 async fn stats((Shared(desk), Extension(caller)): Called, Query(asked): Query<Asked>) -> Outcome<StatsTold> {
@@ -362,7 +363,7 @@ impl From<StoreError> for No {
         let status = match error {
             StoreError::NotFound(_) => StatusCode::NOT_FOUND,
             StoreError::Changed { .. } => StatusCode::PRECONDITION_FAILED,
-            StoreError::Standing(_) => StatusCode::CONFLICT,
+            StoreError::Standing(_) | StoreError::Locked { .. } => StatusCode::CONFLICT,
             StoreError::Invalid(_) => StatusCode::BAD_REQUEST,
             StoreError::Damaged(_) => StatusCode::UNPROCESSABLE_ENTITY,
             StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,

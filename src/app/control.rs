@@ -18,6 +18,7 @@ use crate::admin::{self, Admin, InForce, Line, ReloadRequest};
 use crate::clock;
 use crate::config::watch::Watcher;
 use crate::config::{self, Config, Problem};
+use crate::deadletter::Keys;
 use crate::drain::{Phase, Times};
 use crate::inbound::listen::Door;
 use crate::inbound::tls::Acceptor;
@@ -195,6 +196,9 @@ impl Control {
             if let (Some(old), Some(new)) = (old, new) {
                 old.renew(&new);
             }
+        }
+        if let Some(letters) = &proxy.letters {
+            letters.store.rekey(Keys::of(&loaded.config.dead_letter));
         }
         follow_names(&table, Some(&previous));
         let warmed = Arc::clone(&table);

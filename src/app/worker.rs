@@ -86,6 +86,7 @@ async fn housekeeping(admin: Arc<Admin>, worker: usize) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        clock::align();
         if let Some(pulse) = admin.pulses.get(worker) {
             pulse.beat(admin.since_start());
         }

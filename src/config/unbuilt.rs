@@ -21,15 +21,11 @@ const fn key(path: &'static str, what: &'static str) -> Unbuilt {
 
 /// All of them. A table stands for everything in it.
 pub(super) const UNBUILT: &[Unbuilt] = &[
-    key("dead_letter.encryption_key", "sealing"),
-    key("dead_letter.old_encryption_keys", "sealing"),
     key("notify", "webhooks"),
     key("trace", "traces"),
     key("upstream.*.proxy", "an egress proxy"),
     key("upstream.*.stream.keepalive", "comments that keep a stream alive"),
-    Unbuilt { path: "upstream.*.dead_letter.credentials", but: &["drop"], what: "sealing" },
     key("route.*.stream.keepalive", "comments that keep a stream alive"),
-    Unbuilt { path: "route.*.dead_letter.credentials", but: &["drop"], what: "sealing" },
 ];
 
 /// A problem for each key of the user's that is not built yet.

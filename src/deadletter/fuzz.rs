@@ -79,8 +79,9 @@ fn letters() -> impl Strategy<Value = (Letter, Content)> {
                 priority,
                 repeatable,
                 attempts_made,
+                sealed: None,
             };
-            (letter, Content { headers, body: body.into() })
+            (letter, Content { headers, body: body.into(), credentials: None })
         },
     )
 }

@@ -14,6 +14,9 @@ const LEN: usize = 26;
 const BITS_OF_TIME: u64 = (1 << 48) - 1;
 
 impl LetterId {
+    #[cfg(test)]
+    pub(super) const NOUGHT: Self = Self(0);
+
     /// The first one that may come after `last`, at `now_ms`; `dice` are random bits.
     #[must_use]
     pub fn after(last: Option<Self>, now_ms: u64, dice: u128) -> Self {

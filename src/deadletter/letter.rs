@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::id::LetterId;
+use super::seal::KeyId;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
@@ -154,6 +155,8 @@ pub struct Draft {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The whole body.
     pub body: Bytes,
+    /// What is kept under the seal alone: a store without a key refuses the write.
+    pub credentials: Option<Credentials>,
     /// What the last attempt did upstream.
     pub verdict: Verdict,
     /// Why it was captured; `None`: nothing had failed, it was stored first.
@@ -225,7 +228,61 @@ pub struct Letter {
     pub repeatable: bool,
     /// Replays since the capture, or since an operator's word.
     pub attempts_made: u32,
+    /// How it is sealed at rest; `None`: it lies in the clear.
+    pub sealed: Option<SealedWith>,
 }
+
+/// How a letter is sealed at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedWith {
+    /// With which key.
+    pub key: KeyId,
+    /// That key is not configured: path, keys, headers and body cannot be read, and it waits until it is.
+    pub locked: bool,
+}
+
+/// What a client bore to be let in, as it goes up again at replay. Nothing shows it: no list, export, log or answer.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// Path and query, where a secret is in them.
+    pub path: Option<String>,
+    /// Header fields.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(hidden)")
+    }
+}
+
+impl Credentials {
+    /// As a list of fields; no header is named like the path.
+    pub(super) fn fields(&self) -> Vec<(String, Vec<u8>)> {
+        let path = self.path.iter().map(|path| (PATH.to_owned(), path.clone().into_bytes()));
+        path.chain(self.headers.iter().cloned()).collect()
+    }
+
+    /// What [`Self::fields`] told.
+    pub(super) fn of(fields: Vec<(String, Vec<u8>)>) -> Self {
+        let mut own = Self::default();
+        for (name, value) in fields {
+            if name == PATH {
+                own.path = String::from_utf8(value).ok();
+            } else {
+                own.headers.push((name, value));
+            }
+        }
+        own
+    }
+
+    /// What is in it, by name.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.fields().into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+const PATH: &str = ":path";
 
 impl Letter {
     /// Its ETag, quotes included: another one after every change.
@@ -246,6 +303,8 @@ pub struct Content {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The whole body.
     pub body: Bytes,
+    /// What was kept under the seal alone.
+    pub credentials: Option<Credentials>,
 }
 
 /// How a replay ended.
@@ -267,7 +326,7 @@ pub enum Settled {
 pub struct Due {
     /// Which.
     pub id: LetterId,
-    /// Its order key: no other of this key is due beside it.
+    /// Its order key as the store keeps it: no other of this key is due beside it.
     pub order_key: Option<String>,
     /// Replays made so far.
     pub attempts_made: u32,

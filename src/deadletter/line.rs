@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::codec::Sum;
-use super::letter::{Attempt, Because, Content, Letter, State};
+use super::letter::{Attempt, Because, Content, Credentials, Letter, State};
 use super::query::StoreError;
 use super::sendable;
 use crate::clock;
@@ -41,6 +41,12 @@ pub struct Told {
     attempts_made: u32,
     priority: i32,
     repeatable: bool,
+    /// The id of the key that it is sealed with at rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed_with: Option<String>,
+    /// Why it cannot be read, where its key is not configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    locked: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -79,6 +85,11 @@ impl From<&Letter> for Told {
             attempts_made: letter.attempts_made,
             priority: letter.priority,
             repeatable: letter.repeatable,
+            sealed_with: letter.sealed.map(|sealed| sealed.key.to_string()),
+            locked: letter
+                .sealed
+                .filter(|sealed| sealed.locked)
+                .map(|sealed| StoreError::Locked { id: letter.id, key: sealed.key }.to_string()),
         }
     }
 }
@@ -115,6 +126,9 @@ pub(super) struct Line {
     /// `None`, like the body, of a damaged letter.
     headers: Option<Vec<(String, HeaderText)>>,
     body_base64: Option<String>,
+    /// The names of the credentials that the seal keeps here, and that do not go elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    credentials_left_out: Vec<String>,
 }
 
 /// A header's value: text where it is text.
@@ -145,12 +159,17 @@ pub(super) fn write(
         };
         (name.clone(), text)
     };
+    // How it is sealed here says nothing where it goes; that it could not be read does.
+    let mut told = Told::from(letter);
+    told.sealed_with = told.sealed_with.filter(|_| told.locked.is_some());
+    let sealed = content.and_then(|content| content.credentials.as_ref());
     let line = Line {
-        told: Told::from(letter),
+        told,
         key_header: letter.key_header.clone(),
         body_sha256: STANDARD.encode(body_sum),
         headers: content.map(|content| content.headers.iter().map(header).collect()),
         body_base64: content.map(|content| STANDARD.encode(&content.body)),
+        credentials_left_out: sealed.map(Credentials::names).unwrap_or_default(),
     };
     serde_json::to_string(&line).map_err(|error| StoreError::Invalid(error.to_string()))
 }
@@ -159,6 +178,9 @@ pub(super) fn write(
 pub(super) fn read(line: &str) -> Result<Parsed, StoreError> {
     let line: Line =
         serde_json::from_str(line).map_err(|error| StoreError::Invalid(format!("not a letter: {error}")))?;
+    if let Some(locked) = &line.told.locked {
+        return Err(StoreError::Invalid(format!("not a whole letter: {locked}; export it where it is")));
+    }
     let parsed = line.parse();
     let parsed =
         parsed.map_err(|field| StoreError::Invalid(format!("not a letter: `{field}` makes no sense")))?;
@@ -184,13 +206,22 @@ impl Line {
                 if super::codec::sum_of_body(&body) != body_sum {
                     return Err("body_sha256");
                 }
-                Some(Content { headers: headers.collect::<Result<_, _>>()?, body: body.into() })
+                Some(Content {
+                    headers: headers.collect::<Result<_, _>>()?,
+                    body: body.into(),
+                    credentials: None,
+                })
             }
             (None, None) => None,
             (Some(_), None) => return Err("body_base64"),
             (None, Some(_)) => return Err("headers"),
         };
         let mut letter = self.told.letter(self.key_header)?;
+        if !self.credentials_left_out.is_empty() && matches!(letter.state, State::Pending | State::Sending) {
+            // It would be sent without them.
+            (letter.state, letter.parked_because) = (State::Parked, Some(Because::Credential));
+            (letter.next_attempt_at_ms, letter.heartbeat_at_ms) = (None, None);
+        }
         if let Some(content) = &content {
             letter.body_bytes = u64::try_from(content.body.len()).unwrap_or(u64::MAX);
         }
@@ -232,6 +263,7 @@ impl Told {
             priority: self.priority,
             repeatable: self.repeatable,
             attempts_made: self.attempts_made,
+            sealed: None,
         })
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::id::LetterId;
+use super::key_use::KeyUse;
 use super::letter::{Letter, State};
+use super::seal::KeyId;
 use crate::config::model::Sync;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
@@ -180,6 +182,8 @@ pub struct Report {
     pub damaged: Vec<LetterId>,
     /// What SQLite itself found wrong with the file, and what lies beside it that was set aside as damaged.
     pub file: Vec<String>,
+    /// Letters that could not be looked into: the keys that they are sealed with are not configured.
+    pub locked: BTreeMap<KeyId, u64>,
 }
 
 /// One attempt that failed.
@@ -214,6 +218,8 @@ pub struct Stats {
     pub oldest_at_ms: Option<u64>,
     /// The last attempts that failed, newest first; at most 20.
     pub recent_failures: Vec<Failure>,
+    /// Letters by the key that they are sealed with. Only of all upstreams together.
+    pub keys: Vec<KeyUse>,
 }
 
 impl Stats {
@@ -345,6 +351,14 @@ pub enum StoreError {
     /// The content is not what was stored.
     #[error("what is on disk is not what was stored")]
     Damaged(LetterId),
+    /// The key that it is sealed with is not configured.
+    #[error("the letter is sealed with key {key}, which is not configured")]
+    Locked {
+        /// The letter.
+        id: LetterId,
+        /// The key.
+        key: KeyId,
+    },
     /// What was given makes no sense.
     #[error("{0}")]
     Invalid(String),

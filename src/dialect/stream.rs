@@ -21,12 +21,17 @@ pub enum Form {
 impl Form {
     /// The form of a body of this content type, if it is a stream of events.
     #[must_use]
-    pub fn of(content_type: &str) -> Option<Self> {
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
-        let is = |name: &str| essence.eq_ignore_ascii_case(name);
-        if is("text/event-stream") {
+    pub fn of(content_type: &[u8]) -> Option<Self> {
+        let text = content_type.trim_ascii_start();
+        let is = |name: &[u8]| {
+            text.split_at_checked(name.len()).is_some_and(|(start, rest)| {
+                let rest = rest.trim_ascii_start();
+                start.eq_ignore_ascii_case(name) && (rest.is_empty() || rest.starts_with(b";"))
+            })
+        };
+        if is(b"text/event-stream") {
             Some(Self::Sse)
-        } else if is("application/x-ndjson") || is("application/jsonl") {
+        } else if is(b"application/x-ndjson") || is(b"application/jsonl") {
             Some(Self::NdJson)
         } else {
             None

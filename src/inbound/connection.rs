@@ -21,7 +21,9 @@ use tokio::net::TcpStream;
 
 use super::frames::{self, Frames};
 use super::guard::{Guard, Limits, Resettable};
+use super::lent::Owner;
 use super::listen::Door;
+use super::tls::Acceptor;
 use crate::drain::Phase;
 use crate::policy::blame::ClientFault;
 use crate::proxy::body::{Body, Cut};
@@ -48,6 +50,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// An HTTP/2 client that vanished without a word is noticed after this twice.
 const PING: Duration = Duration::from_secs(45);
 
+/// Of more HTTP/1.1 connections than this the library lets go of those that rest. To take one up again costs a twentieth of a
+/// request; not to let go costs some 12 KiB for each.
+const MANY: usize = 256;
+
 /// What the requests of one connection share.
 struct Connection {
     proxy: Arc<Proxy>,
@@ -58,6 +64,24 @@ struct Connection {
     over: bool,
     open: Arc<AtomicUsize>,
     open_max: usize,
+}
+
+impl Connection {
+    /// The same, with no request yet.
+    fn again(&self) -> Self {
+        Self {
+            proxy: Arc::clone(&self.proxy),
+            client: Arc::clone(&self.client),
+            number: AtomicU64::new(0),
+            over: self.over,
+            open: Arc::clone(&self.open),
+            open_max: self.open_max,
+        }
+    }
+
+    fn is_one_of_many(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > MANY
+    }
 }
 
 /// Serves one connection to its end.
@@ -77,11 +101,17 @@ pub async fn serve(door: &Door, stream: TcpStream, peer: SocketAddr, worker: usi
     };
     match &door.tls {
         None => http(stream, connection(false), limits, false).await,
-        Some(tls) => match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
-            Ok(Ok((stream, http2))) => Box::pin(http(stream, connection(true), limits, http2)).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-        },
+        // Boxed: plain connections need not be as large.
+        Some(tls) => Box::pin(shake_hands(tls, stream, connection(true), limits)).await,
+    }
+}
+
+async fn shake_hands(tls: &Acceptor, stream: TcpStream, connection: Connection, limits: Limits) {
+    let peer = connection.client.peer;
+    match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
+        Ok(Ok((stream, http2))) => Box::pin(http(stream, connection, limits, http2)).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
     }
 }
 
@@ -89,6 +119,7 @@ async fn http<S>(mut stream: S, connection: Connection, limits: Limits, http2: b
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
+    let peer = connection.client.peer;
     let mut read_ahead = BytesMut::new();
     let prior_knowledge = async {
         while read_ahead.len() < PREFACE.len() && PREFACE.starts_with(&read_ahead) {
@@ -100,53 +131,79 @@ where
     };
     let http2 =
         if http2 { Ok(Ok(true)) } else { tokio::time::timeout(limits.head_timeout, prior_knowledge).await };
-    match http2 {
+    let served = match http2 {
         // Boxed: HTTP/1.1 connections, of which there are many, need not be as large.
         Ok(Ok(true)) => {
             let frames = Frames::new(stream, read_ahead, limits.head_timeout)
                 .counted(connection.proxy.drain.clone(), connection.client.worker);
             Box::pin(serve_http2(frames, connection, limits)).await;
+            Ok(())
         }
-        Ok(Ok(false)) => guarded(stream, read_ahead, connection, limits).await,
+        Ok(Ok(false)) => serve_http1(stream, read_ahead, connection, limits).await,
         // What came began as HTTP/2 would, and is the beginning of a slow head all the same.
         Err(_) if !read_ahead.is_empty() => {
             let out_of_time = Limits { head_timeout: Duration::ZERO, ..limits };
-            guarded(stream, read_ahead, connection, out_of_time).await;
+            serve_http1(stream, read_ahead, connection, out_of_time).await
         }
-        Ok(Err(_)) | Err(_) => {} // The client left, or said nothing in time.
+        Ok(Err(_)) | Err(_) => Ok(()), // The client left, or said nothing in time.
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, error = %crate::proxy::chain(&error), "client connection ended");
     }
 }
 
-async fn guarded<S>(stream: S, read_ahead: BytesMut, mut connection: Connection, limits: Limits)
+/// HTTP/1.1, to the connection's end.
+async fn serve_http1<S>(
+    mut stream: S,
+    mut read_ahead: BytesMut,
+    mut connection: Connection,
+    limits: Limits,
+) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
 {
-    let (guard, wire) = Guard::new(stream, read_ahead, limits);
-    Arc::make_mut(&mut connection.client).wire = Some(Arc::clone(&wire));
-    let guard = guard.counted(connection.proxy.drain.clone(), connection.client.worker);
-    serve_http1(guard, wire, connection, limits.head_bytes_max).await;
+    loop {
+        let (owner, lent) = Owner::lends(stream);
+        let (guard, wire) = Guard::new(lent, read_ahead, limits);
+        Arc::make_mut(&mut connection.client).wire = Some(Arc::clone(&wire));
+        let guard = guard.counted(connection.proxy.drain.clone(), connection.client.worker);
+        let (served_by, its_wire) = (Arc::new(connection.again()), Arc::clone(&wire));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let number = served_by.number.fetch_add(1, Ordering::Relaxed) + 1;
+            let refused = its_wire.refused(number);
+            its_wire.request_came(number, request.version() == Version::HTTP_11);
+            answer(Arc::clone(&served_by), request, refused, Some(Answered(Arc::clone(&its_wire))))
+        });
+        // On the heap: a connection that rests need not be as large.
+        let serving = http1_builder(limits).serve_connection(TokioIo::new(guard), service).with_upgrades();
+        let mut serving = Box::pin(serving);
+        let served = poll_fn(|cx| {
+            let polled = serving.as_mut().poll(cx);
+            if polled.is_pending() && wire.rests() && connection.is_one_of_many() {
+                owner.wants();
+                serving.as_mut().graceful_shutdown(); // It has nothing in hand: it ends at once.
+                return serving.as_mut().poll(cx);
+            }
+            polled
+        });
+        let served = served.await;
+        drop(serving);
+        let Some(rested) = owner.take() else { return served };
+        stream = rested;
+        read_ahead = BytesMut::new();
+        if !stream.read_buf(&mut read_ahead).await.is_ok_and(|read| read > 0) {
+            return served; // The client left.
+        }
+    }
 }
 
-async fn serve_http1<S>(guard: Guard<S>, wire: Arc<Wire>, connection: Connection, head_bytes_max: usize)
-where
-    S: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
-{
-    let peer = connection.client.peer;
-    let connection = Arc::new(connection);
-    let service = service_fn(move |request| {
-        let number = connection.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let refused = wire.refused(number);
-        wire.request_came(request.version() == Version::HTTP_11);
-        answer(Arc::clone(&connection), request, refused, Some(Answered(Arc::clone(&wire))))
-    });
+fn http1_builder(limits: Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_buf_size(head_bytes_max.saturating_add(HEAD_SLACK));
-    if let Err(error) = builder.serve_connection(TokioIo::new(guard), service).with_upgrades().await {
-        tracing::debug!(%peer, error = %crate::proxy::chain(&error), "client connection ended");
-    }
+        .max_buf_size(limits.head_bytes_max.saturating_add(HEAD_SLACK));
+    builder
 }
 
 async fn serve_http2<S>(stream: Frames<S>, connection: Connection, limits: Limits)
@@ -201,18 +258,19 @@ async fn answer(
 ) -> Result<Response<Followed>, Broken> {
     let followed = |answer: Response<Body>| answer.map(|body| Followed { body, _answered: answered });
     if let Some(fault) = refused {
-        return Ok(followed(connection.proxy.refuse(&RequestId::new(), &Failure::Client(fault))));
+        return Ok(followed(connection.proxy.refuse(&RequestId::default(), &Failure::Client(fault))));
     }
     if connection.over && connection.open.load(Ordering::Relaxed) > connection.open_max {
         let mut answer = connection
             .proxy
-            .refuse(&RequestId::new(), &Failure::Overload("server.max_connections is reached"));
+            .refuse(&RequestId::default(), &Failure::Overload("server.max_connections is reached"));
         if connection.client.wire.is_some() {
             answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
         return Ok(followed(answer));
     }
-    let mut handled = pin!(connection.proxy.handle(request, &connection.client));
+    // Boxed: the library keeps room for this future as long as the connection is open, though it may rest most of the time.
+    let mut handled = Box::pin(connection.proxy.handle(request, &connection.client));
     let answer = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),
         Err(panic) => {

@@ -83,23 +83,26 @@ fn refusal_of(error: httparse::Error) -> Refusal {
 }
 
 fn lines_end_in_crlf(head: &[u8]) -> Result<(), Refusal> {
-    let mut previous_end = 0;
-    for at in memchr::memchr_iter(b'\n', head) {
-        let line = head.get(previous_end..at).unwrap_or_default();
-        if line.last() != Some(&b'\r') {
-            return Err(Refusal::Bad("a line ends in a bare LF"));
-        }
-        previous_end = at + 1;
+    // All bytes are looked at, without a branch for each: the compiler makes wide steps of it.
+    let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
+    let bare = |bare, (byte, next): (&u8, &u8)| bare | ((*next == b'\n') & (*byte != b'\r'));
+    if head.first() == Some(&b'\n') || pairs.fold(false, bare) {
+        return Err(Refusal::Bad("a line ends in a bare LF"));
     }
     Ok(())
+}
+
+/// What may stand in a target that is a path, and means nothing but itself.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'$'..=b'/' | b':' | b';' | b'=' | b'?' | b'@' | b'_' | b'~')
 }
 
 fn check_target(method: &str, target: &str) -> Result<(), Refusal> {
     if method == "CONNECT" {
         return Err(Refusal::Bad("CONNECT is not served: this is a reverse proxy"));
     }
-    let plain = target.starts_with('/')
-        && target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~%?=&+:,@!$'()*;".contains(&byte));
+    let plain = target.starts_with('/') && target.bytes().all(is_plain);
     if plain || names_a_resource(target) {
         return Ok(());
     }
@@ -153,8 +156,11 @@ fn fields(headers: &[httparse::Header<'_>], http_1_1: bool) -> Result<(Framing, 
 
 /// What RFC 3986 section 3.2 lets stand in a host and a port; empty is allowed (RFC 9110 section 7.2).
 fn check_host(value: &[u8]) -> Result<(), Refusal> {
-    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b".-:_~[]%!$&'()*+,;=".contains(byte);
-    if value.iter().all(fits) { Ok(()) } else { Err(Refusal::Bad("the Host header is malformed")) }
+    let fits = |byte: u8| {
+        matches!(byte,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'$'..=b'.' | b':' | b';' | b'=' | b'[' | b']' | b'_' | b'~')
+    };
+    if value.iter().copied().all(fits) { Ok(()) } else { Err(Refusal::Bad("the Host header is malformed")) }
 }
 
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {

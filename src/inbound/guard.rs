@@ -126,6 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
     fn poll_fresh(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let before = out.filled().len();
         if self.poll_piece(cx, out)?.is_pending() {
+            self.wire.awaits(self.judge.rests());
             ready!(self.poll_head_timer(cx));
             if self.judge.held() == 0 {
                 return Poll::Ready(Ok(true)); // No request has begun: the connection just ends.
@@ -137,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> Guard<S> {
                 return self.poll_end(cx);
             }
             let passes = self.judge.pass(fresh);
+            self.wire.passed(self.judge.heads());
             out.set_filled(before + passes);
             if passes > 0 {
                 self.head_timer = None; // The next head has its own time.
@@ -273,6 +275,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncRead for Guard<S> {
             this.heed_decision(cx);
             let passed = this.judge.take(out.remaining());
             if !passed.is_empty() {
+                this.wire.passed(this.judge.heads());
                 this.head_timer = None; // The next head has its own time.
                 this.tell_refusal();
                 out.put_slice(&passed);
@@ -320,6 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
             this.wire.shared().interim.clear(); // Too late for it: a final response is on its way.
         }
         this.flushed = false;
+        this.wire.set_flushed(false);
         this.wire.answers();
         match Pin::new(&mut this.stream).poll_write_vectored(cx, slices) {
             Poll::Pending => this.poll_stall(cx),
@@ -344,6 +348,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
             Poll::Ready(flushed) => {
                 this.stall.over();
                 this.flushed = true;
+                this.wire.set_flushed(true);
                 if this.hangup.is_some() {
                     cx.waker().wake_by_ref(); // The reader may wait for this.
                 }
@@ -354,6 +359,7 @@ impl<S: AsyncRead + AsyncWrite + Resettable + Unpin> AsyncWrite for Guard<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.wire.awaits(false);
         if this.wire.shared().reset_at_end {
             return Poll::Ready(Ok(())); // Dropping it sends the reset.
         }

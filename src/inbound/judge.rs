@@ -84,6 +84,16 @@ impl Judge {
         matches!(self.state, State::Head | State::Tunnel) && self.held.is_empty()
     }
 
+    /// Heads that have passed, or were refused.
+    pub(super) const fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// Between two requests; of the next one nothing has come.
+    pub(super) fn rests(&self) -> bool {
+        self.state == State::Head && self.heads > 0 && self.held.is_empty() && self.passed.is_empty()
+    }
+
     /// No request has begun, or one has begun and its head is not complete.
     pub(super) fn awaits_head(&self) -> bool {
         self.state == State::Head && (self.heads == 0 || !self.held.is_empty())

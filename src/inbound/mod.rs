@@ -10,6 +10,7 @@ pub mod framing;
 pub mod guard;
 mod hangup;
 mod judge;
+mod lent;
 pub mod listen;
 mod stall;
 pub mod tls;

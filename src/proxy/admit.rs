@@ -50,7 +50,7 @@ pub(super) async fn admit(exchange: &Exchange, now: Instant) -> Result<Admission
     if plan.breaker().would_refuse(key, now) {
         drop(plan.breaker().ask(key, now).map_err(Refusal::breaker)?);
     }
-    let Turn { probes, slot, seat, waited } = turn(exchange).await?;
+    let Turn { probes, slot, seat, waited } = turn(exchange, now).await?;
     let began = if waited { clock::now() } else { now };
     let leave = plan.breaker().ask(key, began).map_err(Refusal::breaker)?;
     if let Some(slot) = slot {
@@ -68,7 +68,7 @@ struct Turn<'p> {
     waited: bool,
 }
 
-async fn turn<'p>(exchange: &'p Exchange) -> Result<Turn<'p>, Refusal> {
+async fn turn(exchange: &Exchange, mut now: Instant) -> Result<Turn<'_>, Refusal> {
     let plan = &exchange.plan;
     let policies = plan.upstream().policies();
     let pausing = || policies.pauses().any() && plan.upstream().settings().throttle.adapt;
@@ -77,8 +77,11 @@ async fn turn<'p>(exchange: &'p Exchange) -> Result<Turn<'p>, Refusal> {
         let probes = if paused { Box::pin(wait_for_pauses(exchange, policies)).await? } else { Vec::new() };
         let slot = match plan.limits() {
             limits if limits.none() => None,
-            limits => Some(Box::pin(wait_for_slot(exchange, limits)).await?),
+            limits => Some(slot(exchange, limits, if paused { clock::now() } else { now })?),
         };
+        if let Some(wait) = slot.as_ref().and_then(Taken::wait) {
+            tokio::time::sleep(wait).await;
+        }
         let (seat, queued) = match policies.bulkhead().try_enter() {
             Some(seat) => (seat, false),
             None if exchange.origin == Origin::Replay => {
@@ -86,9 +89,9 @@ async fn turn<'p>(exchange: &'p Exchange) -> Result<Turn<'p>, Refusal> {
             }
             None => (Box::pin(wait_for_seat(exchange, policies)).await?, true),
         };
-        let stood = queued || slot.as_ref().is_some_and(Taken::was_waited_for);
+        let stood = queued || slot.as_ref().is_some_and(|slot| slot.wait().is_some());
         if !stood || !pausing() {
-            let waited = stood || paused || slot.is_some();
+            let waited = stood || paused;
             return Ok(Turn { probes, slot, seat, waited });
         }
         // While it stood in line the upstream may have asked to wait: that holds for those in line too.
@@ -96,7 +99,7 @@ async fn turn<'p>(exchange: &'p Exchange) -> Result<Turn<'p>, Refusal> {
         if let Some(probes) = Box::pin(free_of_pauses(exchange, policies)).await {
             return Ok(Turn { probes, slot, seat, waited: true });
         }
-        // Slot and seat go back.
+        now = clock::now(); // Slot and seat go back.
     }
 }
 
@@ -177,11 +180,8 @@ async fn wait_for_pause(
     }
 }
 
-async fn wait_for_slot<'p>(
-    exchange: &'p Exchange,
-    limits: &'p Arc<LimitsCell>,
-) -> Result<Taken<'p>, Refusal> {
-    let now = clock::now();
+/// A slot, for which there may be a wait.
+fn slot<'p>(exchange: &'p Exchange, limits: &'p Arc<LimitsCell>, now: Instant) -> Result<Taken<'p>, Refusal> {
     let keys = &exchange.keys.limits;
     let slot = limits.ask(keys, now).map_err(|refused| {
         exchange.plan.upstream_metrics().policies.rate_limited();
@@ -197,9 +197,6 @@ async fn wait_for_slot<'p>(
             "no slot of the rate limit within the request's time",
         ));
     }
-    if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
-    }
     Ok(taken)
 }
 
@@ -211,8 +208,9 @@ struct Taken<'p> {
 }
 
 impl Taken<'_> {
-    fn was_waited_for(&self) -> bool {
-        self.slot.as_ref().is_some_and(|slot| !slot.wait.is_zero())
+    /// How long it is to be waited for, if it is.
+    fn wait(&self) -> Option<Duration> {
+        self.slot.as_ref().map(|slot| slot.wait).filter(|wait| !wait.is_zero())
     }
 
     fn used(mut self) {

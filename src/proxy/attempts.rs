@@ -7,7 +7,7 @@ use super::admit::{Admission, Holding, admit};
 use super::exchange::Exchange;
 use super::failure::{Failure, Refusal};
 use super::finish::milliseconds;
-use super::hear::hear;
+use super::hear::{hear, hear_head};
 use super::heard::{Heard, Held};
 use super::keys::look_closer;
 use super::pipeline::Proxy;
@@ -296,9 +296,18 @@ async fn send(
     let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
     let outgoing = exchange.outgoing(begun);
     exchange.sending = true;
-    let sent = plan.upstream().send(exchange.client.worker, outgoing, fresh, deadline.into()).await;
+    let times = (begun, deadline.into());
+    let sent = plan.upstream().send(exchange.client.worker, outgoing, fresh, times).await;
+    let mut now = clock::now();
     let (mut sent, ended) = match sent {
-        Ok(reply) => hear(exchange, memory, reply, begun, deadline).await,
+        Ok(reply) => match hear_head(exchange, reply, now) {
+            Ok((heard, ended)) => (Ok(heard), ended),
+            Err(head) => {
+                let heard = Box::pin(hear(exchange, memory, head, begun, deadline)).await;
+                now = clock::now();
+                heard
+            }
+        },
         Err(fault) => {
             let ended = unanswered(exchange, &fault);
             (Err(fault), ended)
@@ -306,9 +315,9 @@ async fn send(
     };
     exchange.sending = false;
     if ended.scope != Scope::Credential {
-        look_closer(exchange).await;
+        Box::pin(look_closer(exchange)).await;
+        now = clock::now();
     }
-    let now = clock::now();
     // What becomes of a stream is known at its end.
     let stream = sent.as_mut().ok().and_then(Heard::stream).filter(|_| ended.outcome == Outcome::Success);
     let goes_on = stream.map(Stream::is_the_attempt).is_some();

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::finish::{End, Finish};
 use super::relay::Relay;
+use crate::clock;
 use crate::policy::reason::Reason;
 use crate::telemetry::streams::StreamEnd;
 
@@ -98,7 +99,7 @@ impl Body {
             Self::Own { bytes, .. } => {
                 // It is all there: whatever the client does, nothing of it can be cut.
                 end.passed(bytes.len());
-                end.ended(End::Complete);
+                end.ended(End::Complete, clock::now());
                 Self::Own { bytes, finish: Some(end) }
             }
             relay @ (Self::Relay(_) | Self::Watched { .. }) => relay,

@@ -1,17 +1,15 @@
 //! Captured writes: what could not be delivered is stored, and whoever owns it from then on is told so.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, HeaderName};
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::exchange::Exchange;
-use super::headers::{Named, hop_by_hop};
-use super::keys::CREDENTIALS;
 use super::pipeline::Proxy;
+use super::stored;
 use crate::clock;
 use crate::config::{Ambiguous, Mode, OrderWord, Respond};
 use crate::deadletter::{Because, Begin, Captured, Draft, LetterId, State, Store, StoreError};
@@ -114,7 +112,7 @@ fn fate(exchange: &Exchange, cause: Cause) -> Fate {
         hung_up: exchange.hung_up(),
         may_have_acted: exchange.may_have_acted,
         keyed: exchange.plan.idempotency_key(&exchange.headers).is_some(),
-        credential_missing: credential_missing(exchange),
+        credential_missing: stored::credential_missing(exchange),
         ambiguous_replays: rule.replay.ambiguous == Ambiguous::Replay,
         respond_error: rule.respond == Respond::Error && cause.reason.is_some(),
         never_replayed: !rule.replay.enabled || cause.wait >= rule.replay.expire_after,
@@ -130,10 +128,11 @@ fn draft(exchange: &Exchange, cause: Cause, fate: Fate, body: Bytes) -> Draft {
         upstream: plan.upstream_name().to_owned(),
         route: plan.name().to_owned(),
         method: exchange.method.to_string(),
-        path: stored_path(exchange).into_owned(),
-        headers: stored_headers(exchange),
+        path: stored::path(exchange).into_owned(),
+        headers: stored::headers(exchange),
         order_key: order_key(exchange, &body),
         body,
+        credentials: stored::credentials(exchange),
         verdict: exchange.verdict(),
         reason: reason(cause, fate),
         begin: match fate {
@@ -266,72 +265,6 @@ fn order_key(exchange: &Exchange, body: &Bytes) -> Option<String> {
             other => Some(other.to_string()),
         },
     }
-}
-
-/// A credential that the client bore and that nothing supplies at replay.
-fn credential_missing(exchange: &Exchange) -> bool {
-    let rule = &exchange.plan.settings().dead_letter;
-    let supplied = |name: &HeaderName| exchange.plan.set().iter().any(|(set, _)| set == name);
-    let own = exchange.plan.upstream().dialect().secret_headers();
-    let in_path = matches!(stored_path(exchange), Cow::Owned(_));
-    in_path
-        || CREDENTIALS.iter().chain(own).chain(&rule.redact).any(|name| {
-            exchange.headers.contains_key(name) && !supplied(name) && !exchange.plan.remove().contains(name)
-        })
-}
-
-/// Path and query without the credentials that the API has in them: what lacks one is replayed by nobody.
-fn stored_path(exchange: &Exchange) -> Cow<'_, str> {
-    exchange.plan.upstream().dialect().masked(exchange.target.as_str())
-}
-
-/// The client's fields, without what is secret, the hop's own, or made anew at replay.
-fn stored_headers(exchange: &Exchange) -> Vec<(String, Vec<u8>)> {
-    let rule = &exchange.plan.settings().dead_letter;
-    let set = exchange.plan.set();
-    let own = exchange.plan.upstream().dialect().secret_headers();
-    let secret = |name: &HeaderName| {
-        CREDENTIALS.contains(name)
-            || own.contains(name)
-            || rule.redact.contains(name)
-            || set.iter().any(|(own, _)| own == name)
-    };
-    let named = Named::by_connection(&exchange.headers);
-    let kept = |name: &HeaderName| {
-        !secret(name)
-            && !hop_by_hop(name.as_str())
-            && !name.as_str().starts_with("fender-")
-            && (exchange.trusted || !name.as_str().starts_with("x-forwarded-"))
-            && !named.contains(name.as_str())
-            && ![CONTENT_LENGTH, EXPECT].contains(name)
-    };
-    let mut headers: Vec<(String, Vec<u8>)> = exchange
-        .headers
-        .iter()
-        .filter(|(name, _)| kept(name))
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
-        .collect();
-    if !exchange.headers.contains_key("x-request-id") {
-        headers.push(("x-request-id".to_owned(), exchange.id.as_str().as_bytes().to_vec()));
-    }
-    headers
-}
-
-/// The stored fields as they go up again.
-pub(super) fn restored_headers(stored: &[(String, Vec<u8>)], key: Option<&(String, String)>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(stored.len() + 1);
-    for (name, value) in stored {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::from_bytes(value)) {
-            headers.append(name, value);
-        }
-    }
-    if let Some((name, value)) = key
-        && let (Ok(name), Ok(value)) =
-            (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
-    {
-        headers.insert(name, value);
-    }
-    headers
 }
 
 /// The bodies of acceptances: RFC-like JSON of the contract, or the config's own words.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, UPGRADE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::upgrade::OnUpgrade;
@@ -13,7 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use super::capture::Ownership;
 use super::client::Client;
 use super::finish::Finish;
-use super::headers::{Upward, upward};
+use super::headers::{Glance, Upward, upward};
 use super::id::RequestId;
 use super::keys::Keys;
 use crate::deadletter::Attempt;
@@ -35,6 +35,8 @@ pub(super) struct Exchange {
     pub method: Method,
     pub version: Version,
     pub headers: HeaderMap,
+    /// What is known of them.
+    pub glance: Glance,
     /// Path and query as they go up.
     pub target: PathAndQuery,
     /// `None`: the request has no body.
@@ -63,7 +65,7 @@ pub(super) struct Exchange {
     /// An attempt is under way.
     pub sending: bool,
     /// The client has hung up, and the attempt under way is finished all the same.
-    pub hung_up: Arc<AtomicBool>,
+    pub hung_up: Option<Arc<AtomicBool>>,
     /// The attempts so far, for the letter that may come of the request.
     pub trail: Option<Vec<Attempt>>,
     /// What became of it when it was stored before its end.
@@ -133,7 +135,7 @@ impl Exchange {
     /// Whether the client has hung up: there is no further attempt then.
     #[must_use]
     pub(super) fn hung_up(&self) -> bool {
-        self.hung_up.load(Ordering::Relaxed)
+        self.hung_up.as_ref().is_some_and(|hung_up| hung_up.load(Ordering::Relaxed))
     }
 
     /// What the attempts so far have done upstream.
@@ -209,15 +211,14 @@ impl Exchange {
             split_cookies: self.version == Version::HTTP_2,
             repeatable: self.plan.repeatable(&self.method, self.target.path(), &headers) != Repeatable::No,
             upgrade: upgrade.is_some(),
-            grpc: headers
-                .get(CONTENT_TYPE)
-                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")),
+            grpc: self.glance.grpc,
+            own_host: self.plan.set().iter().any(|(name, _)| name == HOST),
             headers,
             body: match own {
                 Some(body) => UploadBody::Own(body),
                 None => self.upload.as_ref().map_or(UploadBody::Empty, Upload::attempt),
             },
-            expects: self.headers.contains_key(EXPECT),
+            expects: self.glance.expect,
             interims: self.interims(),
         }
     }
@@ -242,7 +243,6 @@ impl Exchange {
                 secure: self.client.secure,
                 trusted: self.trusted,
                 version: self.version,
-                host: self.headers.get(http::header::HOST),
                 upgrade: self.upgrade(),
                 remove: self.plan.remove(),
                 set: self.plan.set(),

@@ -178,7 +178,7 @@ async fn leg(proxy: &Proxy, exchange: &mut Exchange) -> Result<Delivered, Box<Sp
 /// The keys of the request under the plan in force.
 pub(super) async fn keys(exchange: &Exchange) -> Keys {
     let plan = &exchange.plan;
-    let body = if super::keys::in_body(plan) { exchange.whole_body().await } else { None };
+    let body = if super::keys::in_body(plan) { Box::pin(exchange.whole_body()).await } else { None };
     Keys::new(exchange, plan, body.as_ref())
 }
 

@@ -35,6 +35,7 @@ pub struct Finish {
     started: Instant,
     answer: Option<Answer>,
     end: Option<End>,
+    ended_at: Option<Instant>,
     fault: Option<String>,
     response_bytes: u64,
     record: Option<Box<Record>>,
@@ -79,6 +80,7 @@ impl Finish {
             started,
             answer: None,
             end: None,
+            ended_at: None,
             fault: None,
             response_bytes: 0,
             record,
@@ -147,18 +149,19 @@ impl Finish {
         self.fault = Some(crate::upstream::chain(error));
     }
 
-    /// The response ended. Only the first word counts.
-    pub fn ended(&mut self, end: End) {
+    /// The response ended, `now`. Only the first word counts.
+    pub fn ended(&mut self, end: End, now: Instant) {
         if self.end.is_some() {
             return;
         }
         self.end = Some(end);
+        self.ended_at = Some(now);
         match end {
             End::Complete | End::Failed(_) => {
                 if let Some(holding) = self.holding.take() {
                     match end {
-                        End::Failed(meaning) => holding.failed(meaning, clock::now()),
-                        _ => holding.completed(clock::now()),
+                        End::Failed(meaning) => holding.failed(meaning, now),
+                        _ => holding.completed(now),
                     }
                 }
                 if let Some(wire) = self.wire.take() {
@@ -167,7 +170,7 @@ impl Finish {
             }
             End::Cut(why) => {
                 if let Some((holding, reason)) = self.holding.take().zip(why.upstreams_fault()) {
-                    holding.cut(reason, clock::now());
+                    holding.cut(reason, now);
                 }
                 let error =
                     self.fault.clone().map_or_else(|| why.to_string(), |fault| format!("{why}: {fault}"));
@@ -216,7 +219,7 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        let now = clock::now();
+        let now = self.ended_at.unwrap_or_else(clock::now);
         match self.answer {
             Some(answer) => self.plan.metrics().ended(now.saturating_duration_since(answer.at)),
             None if !self.counted => {}

@@ -1,9 +1,10 @@
 //! Which header fields go on, and which Fender adds (RFC 9110 section 7.6).
 
-use http::header::{CONNECTION, Entry, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, Entry, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, StatusCode, Version};
 
 use super::id::RequestId;
+use super::patience;
 
 const VIA: HeaderName = http::header::VIA;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -12,6 +13,32 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What is seen of a request's fields in passing: most bear none of these, and nobody need search for them then.
+#[expect(clippy::struct_excessive_bools, reason = "fields, each there or not")]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Glance {
+    pub expect: bool,
+    pub grpc: bool,
+    pub upgrade: bool,
+    /// Something about the request's past, or about its client's patience.
+    pub tells: bool,
+}
+
+impl Glance {
+    /// At all fields, once.
+    #[must_use]
+    pub fn at(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for (name, value) in headers {
+            seen.expect |= name == EXPECT;
+            seen.upgrade |= name == UPGRADE;
+            seen.grpc |= name == CONTENT_TYPE && value.as_bytes().starts_with(b"application/grpc");
+            seen.tells |= patience::concerns(name);
+        }
+        seen
+    }
+}
 
 /// What the request that goes up owes to the one that came.
 #[derive(Debug)]
@@ -23,17 +50,56 @@ pub struct Upward<'a> {
     /// Whether what the client says in `x-forwarded-*` is believed, and kept.
     pub trusted: bool,
     pub version: Version,
-    pub host: Option<&'a HeaderValue>,
     /// The protocol asked for, if this is an upgrade.
     pub upgrade: Option<&'a HeaderValue>,
     pub remove: &'a [HeaderName],
     pub set: &'a [(HeaderName, HeaderValue)],
 }
 
+/// What a field of a request means to a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    /// It says something of one connection, not of the message; or is meant for Fender.
+    Hop,
+    Host,
+    Te,
+    ForwardedFor,
+    ForwardedProto,
+    ForwardedHost,
+    ForwardedElse,
+    RequestId,
+    Trace,
+    TraceState,
+    Other,
+}
+
+impl Field {
+    fn of(name: &str) -> Self {
+        match name {
+            "host" => Self::Host,
+            "te" => Self::Te,
+            "x-forwarded-for" => Self::ForwardedFor,
+            "x-forwarded-proto" => Self::ForwardedProto,
+            "x-forwarded-host" => Self::ForwardedHost,
+            "x-request-id" => Self::RequestId,
+            "traceparent" => Self::Trace,
+            "tracestate" => Self::TraceState,
+            other if hop_by_hop(other) || other.starts_with("fender-") => Self::Hop,
+            other if other.starts_with("x-forwarded-") => Self::ForwardedElse,
+            _ => Self::Other,
+        }
+    }
+
+    const fn is_forwarded(self) -> bool {
+        matches!(self, Self::ForwardedFor | Self::ForwardedProto | Self::ForwardedHost | Self::ForwardedElse)
+    }
+}
+
 /// Which of the fields that Fender would add have come.
-#[expect(clippy::struct_excessive_bools, reason = "five fields, each there or not")]
+#[expect(clippy::struct_excessive_bools, reason = "fields, each there or not")]
 #[derive(Debug, Default)]
-struct Came {
+struct Came<'a> {
+    host: Option<&'a HeaderValue>,
     forwarded_for: bool,
     forwarded_proto: bool,
     forwarded_host: bool,
@@ -49,16 +115,26 @@ pub fn upward(came: &HeaderMap, how: &Upward<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(came.len() + 8 + how.set.len());
     let mut seen = Came::default();
     for (name, value) in came {
-        if !goes_up(name, value, how, &named) {
+        let field = Field::of(name.as_str());
+        let stays = match field {
+            Field::Hop => true,
+            Field::Host => {
+                seen.host = Some(value);
+                true
+            }
+            Field::Te => !value.as_bytes().eq_ignore_ascii_case(b"trailers"),
+            field => field.is_forwarded() && !how.trusted,
+        };
+        if stays || named.contains(name.as_str()) || how.remove.contains(name) {
             continue;
         }
-        match name.as_str() {
-            "x-forwarded-for" => seen.forwarded_for = true,
-            "x-forwarded-proto" => seen.forwarded_proto = true,
-            "x-forwarded-host" => seen.forwarded_host = true,
-            "x-request-id" => seen.request_id = true,
-            "traceparent" => seen.trace = true,
-            "tracestate" => seen.trace_state = true,
+        match field {
+            Field::ForwardedFor => seen.forwarded_for = true,
+            Field::ForwardedProto => seen.forwarded_proto = true,
+            Field::ForwardedHost => seen.forwarded_host = true,
+            Field::RequestId => seen.request_id = true,
+            Field::Trace => seen.trace = true,
+            Field::TraceState => seen.trace_state = true,
             _ => {}
         }
         headers.append(name.clone(), value.clone());
@@ -67,19 +143,7 @@ pub fn upward(came: &HeaderMap, how: &Upward<'_>) -> HeaderMap {
     headers
 }
 
-fn goes_up(name: &HeaderName, value: &HeaderValue, how: &Upward<'_>, named: &Named) -> bool {
-    let text = name.as_str();
-    let fits = match text.as_bytes().first() {
-        Some(b'f') => !text.starts_with("fender-"),
-        Some(b'h') => text != "host",
-        Some(b't') => text != "te" || value.as_bytes().eq_ignore_ascii_case(b"trailers"),
-        Some(b'x') => how.trusted || !text.starts_with("x-forwarded-"),
-        _ => true,
-    };
-    fits && !hop_by_hop(text) && !named.contains(text) && !how.remove.contains(name)
-}
-
-fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came) {
+fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came<'_>) {
     if seen.forwarded_for {
         extend_forwarded_for(headers, how.address);
     } else {
@@ -88,7 +152,7 @@ fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came) {
     if !seen.forwarded_proto {
         headers.append(FORWARDED_PROTO, if how.secure { HTTPS } else { HTTP });
     }
-    if let Some(host) = how.host.filter(|_| !seen.forwarded_host) {
+    if let Some(host) = seen.host.filter(|_| !seen.forwarded_host) {
         headers.append(FORWARDED_HOST, host.clone());
     }
     if seen.trace || seen.trace_state {
@@ -102,7 +166,7 @@ fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came) {
     headers.append(VIA, via(how.version));
     if let Some(protocol) = how.upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(http::header::UPGRADE, protocol.clone());
+        headers.insert(UPGRADE, protocol.clone());
     }
     for name in how.remove {
         headers.remove(name);
@@ -114,9 +178,20 @@ fn add(headers: &mut HeaderMap, how: &Upward<'_>, seen: &Came) {
 
 /// Strips a response's fields of what is the hop's own, in place.
 pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
+    headers.reserve(ADDED_DOWN);
+    let own = |name: &HeaderName| hop_by_hop(name.as_str()) || name.as_str().starts_with("fender-");
+    if headers.keys().any(own) {
+        strip(headers, status);
+    }
+    headers.append(VIA, via(version));
+}
+
+/// So many fields are added to most responses.
+const ADDED_DOWN: usize = 3;
+
+fn strip(headers: &mut HeaderMap, status: StatusCode) {
     let named = Named::taken_from(headers);
-    let protocol =
-        if status == StatusCode::SWITCHING_PROTOCOLS { headers.remove(http::header::UPGRADE) } else { None };
+    let protocol = if status == StatusCode::SWITCHING_PROTOCOLS { headers.remove(UPGRADE) } else { None };
     let own = |name: &&HeaderName| {
         let text = name.as_str();
         hop_by_hop(text) || text.starts_with("fender-") || named.contains(text)
@@ -127,9 +202,8 @@ pub fn downward(headers: &mut HeaderMap, status: StatusCode, version: Version) {
     }
     if let Some(protocol) = protocol {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(http::header::UPGRADE, protocol);
+        headers.insert(UPGRADE, protocol);
     }
-    headers.append(VIA, via(version));
 }
 
 /// Whether a field is the hop's own: it says something of one connection, not of the message.

@@ -20,7 +20,6 @@ use crate::memory::Memory;
 use crate::policy::judge::Judged;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
-use crate::policy::trigger::Trigger;
 use crate::policy::verdict::Verdict;
 use crate::telemetry::streams::StreamEnd;
 use crate::upstream::{Fault, Reply};
@@ -28,33 +27,57 @@ use crate::upstream::{Fault, Reply};
 /// The body of a failure is waited for no longer than this: what the head says has to do then.
 const FAILURE_WITHIN: Duration = Duration::from_secs(2);
 
+/// An answer of which more than the head has to be looked at.
+pub(super) struct Beginning {
+    reply: Box<Reply>,
+    ruling: Ruling,
+    form: Option<Form>,
+}
+
+/// Judges an answer by its head, which came `now`. Most answers need no more.
+///
+/// # Errors
+/// More of it has to be read: that is for [`hear`].
+pub(super) fn hear_head(
+    exchange: &Exchange,
+    reply: Box<Reply>,
+    now: Instant,
+) -> Result<(Heard, Judged), Beginning> {
+    let settings = exchange.plan.settings();
+    let dialect = exchange.plan.upstream().dialect();
+    let status = reply.response.status();
+    let form = if exchange.method == Method::HEAD { None } else { form_of(&reply) };
+    let ruling = with_head(&reply, now, |head| dialect.of_head(head));
+    if let Ruling::Known(meaning) = ruling {
+        let bears_events = form.is_some() && meaning.outcome == Outcome::Success;
+        if !bears_events && !holds_whole(exchange, &reply, meaning) {
+            let listed = [&settings.retry.on[..], &settings.breaker.failures[..]];
+            return Ok((Heard { reply, ahead: None }, Judged::answer(status.as_u16(), meaning, &listed)));
+        }
+    }
+    Err(Beginning { reply, ruling, form })
+}
+
 /// Reads so much of the answer to the attempt that `begun` then as its dialect needs to judge it; of an event stream, what
 /// `stream.commit` asks for.
 pub(super) async fn hear(
     exchange: &Exchange,
     memory: &Arc<Memory>,
-    reply: Box<Reply>,
+    head: Beginning,
     begun: Instant,
     deadline: Instant,
 ) -> (Result<Heard, Fault>, Judged) {
-    let settings = exchange.plan.settings();
-    let dialect = exchange.plan.upstream().dialect();
-    let listed = [&settings.retry.on[..], &settings.breaker.failures[..]];
-    let status = reply.response.status();
-    let form = if exchange.method == Method::HEAD { None } else { form_of(&reply) };
-    match with_head(&reply, |head| dialect.of_head(head)) {
+    let Beginning { reply, ruling, form } = head;
+    match ruling {
         Ruling::Known(meaning) => {
-            let form = form.filter(|_| meaning.outcome == Outcome::Success);
-            if form.is_none() && !holds_whole(exchange, &reply, meaning) {
-                return (Ok(Heard { reply, ahead: None }), Judged::answer(status.as_u16(), meaning, &listed));
-            }
             let mut ahead = Ahead::new(memory.lease());
             let credential = exchange.keys.scope(exchange, Scope::Credential).unwrap_or_default();
-            ahead.stream =
-                form.map(|form| Stream::new(&exchange.plan, form, begun, credential, memory.lease()));
-            Box::pin(begin(exchange, reply, ahead, (meaning, deadline))).await
+            ahead.stream = form
+                .filter(|_| meaning.outcome == Outcome::Success)
+                .map(|form| Stream::new(&exchange.plan, form, begun, credential, memory.lease()));
+            begin(exchange, reply, ahead, (meaning, deadline)).await
         }
-        Ruling::Read { max } => Box::pin(read(exchange, memory, reply, max, deadline, &listed)).await,
+        Ruling::Read { max } => read(exchange, memory, reply, max, deadline).await,
     }
 }
 
@@ -70,9 +93,11 @@ fn holds_whole(exchange: &Exchange, reply: &Reply, meaning: Meaning) -> bool {
 
 /// The form of the answer's events, if it is a stream that can be read.
 fn form_of(reply: &Reply) -> Option<Form> {
-    let headers = reply.response.headers();
-    let form = Form::of(headers.get(CONTENT_TYPE)?.to_str().ok()?)?;
-    (reply.response.status().is_success() && !is_coded(reply)).then_some(form)
+    if !reply.response.status().is_success() {
+        return None;
+    }
+    let form = Form::of(reply.response.headers().get(CONTENT_TYPE)?.as_bytes())?;
+    (!is_coded(reply)).then_some(form)
 }
 
 /// Whether the body is compressed: it was asked not to be, and is not unpacked here.
@@ -80,11 +105,11 @@ fn is_coded(reply: &Reply) -> bool {
     reply.response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity")
 }
 
-fn with_head<T>(reply: &Reply, ask: impl FnOnce(&Head<'_>) -> T) -> T {
+fn with_head<T>(reply: &Reply, now: Instant, ask: impl FnOnce(&Head<'_>) -> T) -> T {
     let headers = reply.response.headers();
     let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let status = reply.response.status().as_u16();
-    ask(&Head { status, field: &field, unix_now: Duration::from_millis(clock::unix_ms()) })
+    ask(&Head { status, field: &field, unix_now: Duration::from_millis(clock::unix_ms_at(now)) })
 }
 
 /// Reads the body until the dialect knows what it means.
@@ -94,8 +119,9 @@ async fn read(
     mut reply: Box<Reply>,
     max: usize,
     deadline: Instant,
-    listed: &[&[Trigger]],
 ) -> (Result<Heard, Fault>, Judged) {
+    let settings = exchange.plan.settings();
+    let listed = [&settings.retry.on[..], &settings.breaker.failures[..]];
     let dialect = exchange.plan.upstream().dialect();
     let status = reply.response.status().as_u16();
     let good = reply.response.status().is_success();
@@ -109,11 +135,11 @@ async fn read(
     let mut body = BytesMut::new();
     let meaning = loop {
         let whole = coded || ahead.ended.is_some() || body.len() >= max;
-        if let Some(meaning) = with_head(&reply, |head| dialect.of_body(head, &body, whole)) {
+        if let Some(meaning) = with_head(&reply, clock::now(), |head| dialect.of_body(head, &body, whole)) {
             break meaning;
         }
         if whole {
-            break with_head(&reply, Meaning::generic);
+            break with_head(&reply, clock::now(), Meaning::generic);
         }
         match timeout_at(until.into(), reply.response.body_mut().frame()).await {
             Ok(None) => ahead.ended = Some(Ended::Whole(None)),
@@ -132,12 +158,12 @@ async fn read(
             Ok(Some(Err(error))) => ahead.ended = Some(Ended::Broken(error)),
             Err(_) if good => return broken(late(Reason::Timeout)),
             Err(_) => {
-                break with_head(&reply, |head| dialect.of_body(head, &body, true))
-                    .unwrap_or_else(|| with_head(&reply, Meaning::generic));
+                break with_head(&reply, clock::now(), |head| dialect.of_body(head, &body, true))
+                    .unwrap_or_else(|| with_head(&reply, clock::now(), Meaning::generic));
             }
         }
     };
-    (Ok(Heard { reply, ahead: Some(Box::new(ahead)) }), Judged::answer(status, meaning, listed))
+    (Ok(Heard { reply, ahead: Some(Box::new(ahead)) }), Judged::answer(status, meaning, &listed))
 }
 
 fn broken(fault: Fault) -> (Result<Heard, Fault>, Judged) {

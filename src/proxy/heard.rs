@@ -160,7 +160,7 @@ impl Heard {
 
     /// The body has been read to its end: the connection can serve others. What its error event means, if it ended so.
     pub(super) fn completed(self) -> Option<Meaning> {
-        self.reply.loan.give_back();
+        self.reply.loan.give_back(clock::now());
         self.ahead?.stream?.completed()
     }
 
@@ -183,7 +183,7 @@ impl Heard {
             stream.ended(StreamEnd::Error); // Only a failed stream is held.
         }
         let (parts, _) = self.reply.response.into_parts();
-        self.reply.loan.give_back();
+        self.reply.loan.give_back(clock::now());
         Some(Held { parts, body: body.freeze(), _lease: lease })
     }
 }

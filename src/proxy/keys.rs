@@ -33,7 +33,7 @@ pub(super) const CREDENTIALS: [HeaderName; 5] = [
 pub(super) struct Keys {
     /// `None`: the upstream has one breaker.
     pub breaker: Option<u64>,
-    /// One for each rate limit.
+    /// One for each rate limit; what is missing is 0.
     pub limits: Vec<u64>,
     /// The body, where some key is in it.
     json: Option<Value>,
@@ -58,9 +58,11 @@ impl Keys {
             Key::Header(name) => Some(header(exchange, plan, name)),
             Key::Json(pointer) => Some(keys.field(pointer)),
         };
-        keys.limits = plan
-            .settings()
-            .rate_limit
+        let limits = &plan.settings().rate_limit;
+        if limits.iter().all(|limit| matches!(limit.key, Key::Word(RateLimitWord::Upstream))) {
+            return keys; // A key that is missing counts as the one that all requests share.
+        }
+        keys.limits = limits
             .iter()
             .map(|limit| match &limit.key {
                 Key::Word(RateLimitWord::Upstream) => 0,

@@ -32,6 +32,7 @@ mod replayed;
 mod respond;
 mod respond_letters;
 pub mod stale;
+mod stored;
 mod stream;
 mod target;
 mod tunnel;

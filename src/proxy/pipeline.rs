@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
@@ -18,9 +18,10 @@ use super::exchange::{Exchange, Origin};
 use super::failure::Failure;
 use super::fallback::{self, Delivered};
 use super::finish::{Finish, Record};
+use super::headers::Glance;
 use super::id::RequestId;
 use super::keys::Keys;
-use super::patience::{self, Said};
+use super::patience::Said;
 use super::stale::Stale;
 use super::{capture, finish, kept, respond, target};
 use crate::clock;
@@ -65,19 +66,32 @@ impl Proxy {
         request: Request<Incoming>,
         client: &Arc<Client>,
     ) -> Response<Body> {
-        let id = RequestId::new();
-        let asked_to_switch = request.headers().contains_key(UPGRADE);
-        let logged = self.table.load().access_log();
-        let asked = logged.then(|| (request.method().to_string(), request.uri().path().to_owned()));
-        let mut answer = match self.open(id.clone(), request, client) {
+        let glance = Glance::at(request.headers());
+        let mut answer = match self.begin(request, glance, client) {
             Ok((exchange, tried_before)) if self.letters.is_some() && capture::keeps(&exchange) => {
                 self.outlive(exchange, tried_before).await
             }
             Ok((exchange, tried_before)) => self.answer(exchange, tried_before).await,
-            Err(failure) => self.refuse_noted(&id, &failure, asked),
+            Err(refused) => *refused,
         };
-        self.finish_head(&mut answer, client, asked_to_switch);
+        self.finish_head(&mut answer, client, glance.upgrade);
         answer
+    }
+
+    /// The exchange, and whether the client has tried before; or the answer to a request that is none of any route.
+    fn begin(
+        &self,
+        request: Request<Incoming>,
+        glance: Glance,
+        client: &Arc<Client>,
+    ) -> Result<(Box<Exchange>, bool), Box<Response<Body>>> {
+        let now = clock::now();
+        let id = RequestId::at(now);
+        let table = self.table.load();
+        let asked =
+            table.access_log().then(|| (request.method().to_string(), request.uri().path().to_owned()));
+        self.open((&id, now), &table, request, glance, client)
+            .map_err(|failure| Box::new(self.refuse_noted(&id, &failure, asked)))
     }
 
     async fn answer(&self, mut exchange: Box<Exchange>, tried_before: bool) -> Response<Body> {
@@ -92,7 +106,9 @@ impl Proxy {
     /// A write that may be captured runs on its own: the client may hang up, the attempt under way is finished all the same.
     async fn outlive(self: &Arc<Self>, mut exchange: Box<Exchange>, tried_before: bool) -> Response<Body> {
         let id = exchange.id.clone();
-        let gone = Gone(Some(Arc::clone(&exchange.hung_up)));
+        let hung_up = Arc::<AtomicBool>::default();
+        exchange.hung_up = Some(Arc::clone(&hung_up));
+        let gone = Gone(Some(hung_up));
         exchange.trail = Some(Vec::new());
         let (proxy, keeping) = (Arc::clone(self), Keeping::one_more(&self.keeping));
         let running = tokio::spawn(async move {
@@ -155,14 +171,14 @@ impl Proxy {
     /// Finds the plan and checks the bounds that the head alone can break.
     fn open(
         &self,
-        id: RequestId,
+        (id, started): (&RequestId, Instant),
+        table: &Table,
         request: Request<Incoming>,
+        glance: Glance,
         client: &Arc<Client>,
     ) -> Result<(Box<Exchange>, bool), Failure> {
-        let started = clock::now();
         let server = self.server.load();
-        let table = self.table.load();
-        let switch = switch_of(&request);
+        let switch = if glance.upgrade { switch_of(&request) } else { None };
         let (mut head, body) = request.into_parts();
         let host = head.uri.authority().map(|authority| authority.as_str().to_owned());
         if let Some(host) = host.as_deref().and_then(|host| HeaderValue::try_from(host).ok()) {
@@ -171,12 +187,12 @@ impl Proxy {
         let path = target::resolve(head.uri.path());
         let plan = table.plan_for(host_of(&head), &path, &head.method).ok_or(Failure::NoRoute)?;
         let trusted = client.trusted(server.trust_client_headers);
-        let impatient = trusted && head.headers.keys().any(patience::concerns);
-        let said = if impatient { Said::by(&head.headers)? } else { Said::default() };
+        let said = if trusted && glance.tells { Said::by(&head.headers)? } else { Said::default() };
         let total = plan.settings().timeout.total;
         let prefix = plan.route().strip_prefix.then_some(plan.route().path.as_str());
         let target = target::outgoing(&head.uri, &path, prefix).ok_or(MALFORMED_TARGET)?;
-        let upload = self.upload(&server, plan, &head, body, client)?;
+        let expects = glance.expect && expects(&head);
+        let upload = self.upload(&server, plan, body, expects, client)?;
         let record = table.access_log().then(|| {
             let path = plan.upstream().dialect().masked(&path).into_owned();
             let method = head.method.to_string();
@@ -187,13 +203,14 @@ impl Proxy {
         begins(plan, head.version, client, &mut finish);
         let patience = said.timeout.map(|limit| started + limit);
         let exchange = Box::new(Exchange {
-            id,
+            id: id.clone(),
             plan: Arc::clone(plan),
             client: Arc::clone(client),
             trusted,
             method: head.method,
             version: head.version,
             headers: head.headers,
+            glance,
             target,
             upload,
             switch,
@@ -209,7 +226,7 @@ impl Proxy {
             home_told: None,
             may_have_acted: false,
             sending: false,
-            hung_up: Arc::default(),
+            hung_up: None,
             trail: None,
             owned: None,
             origin: Origin::Client,
@@ -223,8 +240,8 @@ impl Proxy {
         &self,
         server: &config::Server,
         plan: &Plan,
-        head: &request::Parts,
         body: Incoming,
+        expects: bool,
         client: &Client,
     ) -> Result<Option<Upload>, Failure> {
         if body.is_end_stream() {
@@ -238,11 +255,6 @@ impl Proxy {
         let idle = server.body_idle_timeout.min(settings.timeout.idle);
         let bounds =
             Bounds { idle, max, retain_max: plan.retained_body_max(), spare: client.upload_timer.clone() };
-        let expects = head.version == Version::HTTP_11
-            && head
-                .headers
-                .get(EXPECT)
-                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Ok(Some(Upload::new(body, bounds, self.memory.lease(), expects)))
     }
 
@@ -327,6 +339,12 @@ fn switch_of(request: &Request<Incoming>) -> Option<hyper::upgrade::OnUpgrade> {
     let asked = tokens.into_iter().any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
     let http2 = protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c");
     (asked && !http2).then(|| request.extensions().get::<hyper::upgrade::OnUpgrade>().cloned()).flatten()
+}
+
+/// Whether the client waits with the body until it is asked for it.
+fn expects(head: &request::Parts) -> bool {
+    let asks = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    head.version == Version::HTTP_11 && head.headers.get(EXPECT).is_some_and(asks)
 }
 
 /// The host that the request names, without its port.

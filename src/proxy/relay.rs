@@ -90,11 +90,12 @@ impl Relay {
         mut finish: Box<Finish>,
     ) -> Body {
         if incoming.is_end_stream() && ahead.as_ref().is_none_or(|ahead| ahead.is_empty()) {
+            let now = clock::now();
             if let Some(copying) = copying {
-                copying.keep(clock::now());
+                copying.keep(now);
             }
-            loan.give_back();
-            finish.ended(End::Complete);
+            loan.give_back(now);
+            finish.ended(End::Complete, now);
             return Body::Own { bytes: Bytes::new(), finish: Some(finish) };
         }
         let pause = Pause::new(clocks.idle, clocks.spare.clone());
@@ -267,13 +268,14 @@ impl Relay {
     }
 
     fn complete(&mut self) {
+        let now = clock::now();
         if let Some(copying) = self.copying.take() {
-            copying.keep(clock::now());
+            copying.keep(now);
         }
         let failed = self.stream().and_then(Stream::completed);
-        self.finish.ended(failed.map_or(End::Complete, End::Failed));
+        self.finish.ended(failed.map_or(End::Complete, End::Failed), now);
         if let Some(loan) = self.loan.take() {
-            loan.give_back();
+            loan.give_back(now);
         }
     }
 
@@ -286,7 +288,7 @@ impl Relay {
                 end = End::Complete; // The client sees the cut; there is nobody to blame for it.
             }
         }
-        self.finish.ended(end);
+        self.finish.ended(end, clock::now());
         Poll::Ready(Some(Err(why)))
     }
 

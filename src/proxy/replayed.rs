@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 use tokio::time::timeout;
 
 use super::admit::{Holding, admit};
@@ -15,11 +15,12 @@ use super::client::Client;
 use super::exchange::{Exchange, OptOut, Origin, Turned};
 use super::failure::Refusal;
 use super::finish::Finish;
+use super::headers::Glance;
 use super::heard::Heard;
 use super::id::RequestId;
 use super::keys::{self, Keys, look_closer};
 use super::pipeline::Proxy;
-use super::{capture, fallback};
+use super::{fallback, stored};
 use crate::clock;
 use crate::deadletter::{Content, Letter};
 use crate::policy::judge::Judged;
@@ -55,8 +56,11 @@ const MASKED: &str = "***";
 const UNSENDABLE: Duration = Duration::from_secs(600);
 
 /// An answer without the secrets that Fender itself sent: an upstream may echo what it was told.
-fn masked(text: &str, plan: &Plan) -> String {
+fn masked(text: &str, plan: &Plan, sealed: &[String]) -> String {
     let mut text = text.to_owned();
+    for part in sealed.iter().filter(|part| part.len() >= SECRET_MIN) {
+        text = text.replace(part.as_str(), "***");
+    }
     for (_, value) in plan.set() {
         let Ok(value) = value.to_str() else { continue };
         let secret = value.rsplit(' ').next().unwrap_or(value); // Behind the scheme.
@@ -92,6 +96,7 @@ impl Proxy {
         client: &Arc<Client>,
         waits: impl Fn(u64) -> Option<Duration>,
     ) -> Turn {
+        let sealed = content.credentials.as_ref().map(|own| stored::secrets(own, plan)).unwrap_or_default();
         let Some(mut exchange) = self.restored(Arc::clone(plan), letter, content, client) else {
             return Turn::NotNow { reason: Reason::BadRequest, wait: UNSENDABLE };
         };
@@ -113,7 +118,7 @@ impl Proxy {
         let scope =
             exchange.keys.scope(&exchange, ended.scope).unwrap_or_else(|| keys::hash(letter.id.to_string()));
         match sent {
-            Ok(heard) => self.read(&exchange, heard, holding, (ended, scope), begun).await,
+            Ok(heard) => self.read(&exchange, heard, holding, (ended, scope), (begun, &sealed)).await,
             Err(fault) => Turn::Tried {
                 ended,
                 scope,
@@ -131,7 +136,7 @@ impl Proxy {
         mut heard: Heard,
         holding: Holding,
         (ended, scope): (Judged, u64),
-        begun: Instant,
+        (begun, sealed): (Instant, &[String]),
     ) -> Turn {
         let idle = exchange.plan.settings().timeout.idle;
         let mut beginning = BytesMut::new();
@@ -166,7 +171,7 @@ impl Proxy {
                 }
             }
         };
-        let answer = masked(&String::from_utf8_lossy(&beginning), &exchange.plan);
+        let answer = masked(&String::from_utf8_lossy(&beginning), &exchange.plan, sealed);
         Turn::Tried {
             ended,
             scope,
@@ -183,11 +188,13 @@ impl Proxy {
         content: Content,
         client: &Arc<Client>,
     ) -> Option<Exchange> {
-        let secrets = plan.upstream().dialect().secrets_in(&letter.path);
+        let sealed = content.credentials.as_ref().and_then(|own| own.path.as_deref());
+        let path = sealed.unwrap_or(&letter.path);
+        let secrets = plan.upstream().dialect().secrets_in(path);
         if secrets.iter().any(|secret| secret == MASKED) {
             return None;
         }
-        let id = RequestId::new();
+        let id = RequestId::default();
         let started = clock::now();
         let finish = Box::new(Finish::uncounted(
             id.clone(),
@@ -195,15 +202,16 @@ impl Proxy {
             started,
             self.drain.enter(client.worker),
         ));
-        let headers: HeaderMap = capture::restored_headers(&content.headers, letter.key_header.as_ref());
+        let headers = stored::restored(&content, letter.key_header.as_ref());
         Some(Exchange {
             id,
             client: Arc::clone(client),
             trusted: true,
             method: Method::from_bytes(letter.method.as_bytes()).ok()?,
             version: Version::HTTP_11,
+            glance: Glance::at(&headers),
             headers,
-            target: PathAndQuery::try_from(letter.path.as_str()).ok()?,
+            target: PathAndQuery::try_from(path).ok()?,
             upload: None,
             switch: None,
             deadline: started + plan.settings().timeout.total,
@@ -218,7 +226,7 @@ impl Proxy {
             home_told: None,
             may_have_acted: false,
             sending: false,
-            hung_up: Arc::default(),
+            hung_up: None,
             trail: None,
             owned: None,
             origin: Origin::Replay,

@@ -142,20 +142,23 @@ pub(super) fn whole(
     body: Bytes,
     told: Told<'_>,
 ) -> Response<Body> {
+    for name in [REQUEST_ID, ATTEMPTS, REASON, FALLBACK] {
+        headers.remove(name);
+    }
     sign(&mut headers, &exchange, told);
     exchange.finish.answered(status.as_u16(), told.source, told.reason, exchange.decided);
     response(status, headers, Body::own(body).finishing(exchange.finish))
 }
 
-/// Fender's own fields.
+/// Fender's own fields; others of these names are not there any more.
 fn sign(headers: &mut HeaderMap, exchange: &Exchange, told: Told<'_>) {
-    headers.insert(REQUEST_ID, exchange.id.header().clone());
-    headers.insert(ATTEMPTS, attempts(exchange.attempts));
+    headers.append(REQUEST_ID, exchange.id.header().clone());
+    headers.append(ATTEMPTS, attempts(exchange.attempts));
     if let Some(reason) = told.reason {
-        headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
+        headers.append(REASON, HeaderValue::from_static(reason.as_str()));
     }
     if let Some(fallback) = told.fallback.and_then(|fallback| HeaderValue::try_from(fallback).ok()) {
-        headers.insert(FALLBACK, fallback);
+        headers.append(FALLBACK, fallback);
     }
 }
 

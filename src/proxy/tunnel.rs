@@ -8,6 +8,7 @@ use tokio::io::copy_bidirectional;
 
 use super::body::Cut;
 use super::finish::{End, Finish};
+use crate::clock;
 use crate::upstream::{Loan, Metered};
 
 /// So often in `timeout.idle` it is looked whether a byte has passed: the cut is late by no more than one look.
@@ -45,10 +46,10 @@ pub(super) async fn run(
     match copied {
         Some(Ok((_, down))) => {
             finish.passed(usize::try_from(down).unwrap_or(usize::MAX));
-            finish.ended(End::Complete);
+            finish.ended(End::Complete, clock::now());
         }
-        Some(Err(_)) => finish.ended(End::Cut(Cut::Upstream)),
-        None => finish.ended(End::Cut(Cut::Idle)),
+        Some(Err(_)) => finish.ended(End::Cut(Cut::Upstream), clock::now()),
+        None => finish.ended(End::Cut(Cut::Idle), clock::now()),
     }
     drop(loan);
 }

@@ -32,6 +32,12 @@ pub struct Wire {
     unanswered: AtomicBool,
     /// The client sends no more: the guard waits for the end of the answer.
     hung_up: AtomicBool,
+    /// Heads that have passed to the library, and requests that it has made of them.
+    heads: AtomicU64,
+    requests: AtomicU64,
+    /// Nothing of a further request has come.
+    awaits: AtomicBool,
+    flushed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -82,9 +88,38 @@ impl Wire {
         self.decide(NextProtocol::Http);
     }
 
-    /// The library has handed a request over. `interim`: its client knows interim responses.
-    pub fn request_came(&self, interim: bool) {
+    /// Whether nothing is under way: the library has been given whole requests alone, has handed all of them over, and their
+    /// answers are written.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        let [awaits, flushed, busy] =
+            [&self.awaits, &self.flushed, &self.busy].map(|flag| flag.load(Ordering::Relaxed));
+        awaits
+            && flushed
+            && !busy
+            && self.heads.load(Ordering::Relaxed) == self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more has come from the client. `between`: and nothing of a request that is not whole.
+    pub(crate) fn awaits(&self, between: bool) {
+        self.awaits.store(between, Ordering::Relaxed);
+    }
+
+    /// Something has passed to the library; so many heads by now.
+    pub(crate) fn passed(&self, heads: u64) {
+        self.awaits.store(false, Ordering::Relaxed);
+        self.heads.store(heads, Ordering::Relaxed);
+    }
+
+    /// Whether all that the library wrote has left it.
+    pub(crate) fn set_flushed(&self, flushed: bool) {
+        self.flushed.store(flushed, Ordering::Relaxed);
+    }
+
+    /// The library has handed the `number`th request over. `interim`: its client knows interim responses.
+    pub fn request_came(&self, number: u64, interim: bool) {
         self.busy.store(true, Ordering::Relaxed);
+        self.requests.store(number, Ordering::Relaxed);
         self.unanswered.store(interim, Ordering::Relaxed);
     }
 

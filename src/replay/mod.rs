@@ -40,6 +40,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Retention and expiry are looked after so often.
 const RETENTION: Duration = Duration::from_secs(5);
 
+/// Between two steps of sealing others have their turn.
+const TENDING: Duration = Duration::from_millis(10);
+
 /// A letter that has nowhere to go, or whose replays are off, is looked at again after this.
 const NOWHERE: Duration = Duration::from_secs(30);
 
@@ -87,6 +90,7 @@ impl Replayer {
     /// Runs until the process drains: nothing begins from then on, and what is under way is finished.
     pub async fn run(self: Arc<Self>) {
         let mut phase = self.proxy.drain.watch();
+        let tending = tokio::spawn(tend(self.store.clone()));
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut retention = tokio::time::interval(RETENTION);
         let mut look = tokio::time::interval(LOOK);
@@ -104,6 +108,8 @@ impl Replayer {
                 _ = look.tick() => self.turn().await,
             }
         }
+        // A step that is under way is done all the same; the next start goes on from there.
+        tending.abort();
         while !locked(&self.sending).is_empty() {
             tokio::select! {
                 _ = phase.wait_for(|phase| *phase >= Phase::Storing) => return,
@@ -330,6 +336,25 @@ const fn outcome(outcome: Outcome) -> Option<config::ReplayOutcome> {
         Outcome::Quota => Some(config::ReplayOutcome::Quota),
         Outcome::Transient | Outcome::Cancelled => Some(config::ReplayOutcome::Transient),
         Outcome::Success | Outcome::Permanent => None,
+    }
+}
+
+/// Does, a step at a time, what the keys of the store leave to be done.
+async fn tend(store: Store) {
+    loop {
+        let wait = match store.tend().await {
+            Ok(tended) if tended.more => TENDING,
+            Ok(_) => RETENTION,
+            Err(StoreError::Closed) => return,
+            Err(error) => {
+                tracing::debug!(%error, "sealing waits for the store");
+                RETENTION
+            }
+        };
+        tokio::select! {
+            () = store.rekeyed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which plan applies to a request: a compiled table, immutable, swapped whole by a reload.
 
+pub mod index;
 mod plan;
 mod table;
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::config::{self, FallbackAction};
 use crate::policy::cause::Cause;
 use crate::policy::key::Key;
+use crate::policy::limit::RateLimitWord;
 use crate::policy::verdict::Repeatable;
 use crate::telemetry::metrics::{RouteMetrics, UpstreamMetrics};
 use crate::upstream::Upstream;
@@ -122,7 +123,7 @@ impl Plan {
         let settings = self.settings();
         !matches!(settings.breaker.key, Key::Word(_))
             || matches!(self.upstream.settings().throttle.scope, Key::Json(_))
-            || !settings.rate_limit.is_empty()
+            || settings.rate_limit.iter().any(|limit| limit.key != Key::Word(RateLimitWord::Upstream))
     }
 
     /// What answers when the upstream cannot, in order.
@@ -226,13 +227,9 @@ impl Plan {
         Repeatable::of(method.as_str(), bears_key, said)
     }
 
-    pub(super) fn matches(&self, host: Option<&str>, path: &str, method: &Method) -> bool {
-        let route = &self.route;
-        let host_fits = route
-            .host
-            .as_deref()
-            .is_none_or(|wanted| host.is_some_and(|host| host.eq_ignore_ascii_case(wanted)));
-        host_fits && covers(&route.path, path) && (route.methods.is_empty() || route.methods.contains(method))
+    /// Whether its route is for requests of this method.
+    pub(super) fn takes(&self, method: &Method) -> bool {
+        self.route.methods.is_empty() || self.route.methods.contains(method)
     }
 }
 
@@ -270,9 +267,4 @@ fn respond(answer: &config::Answer) -> Result<How, String> {
 
 fn header(name: &str) -> Result<HeaderName, String> {
     HeaderName::try_from(name).map_err(|_| format!("{name:?} is no header name"))
-}
-
-/// Whether `path` lies at or below `prefix`, by whole segments.
-fn covers(prefix: &str, path: &str) -> bool {
-    prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::index::{Asks, Index};
 use super::plan::Plan;
 use crate::telemetry::metrics::RouteMetrics;
 use crate::upstream::Upstream;
@@ -13,6 +14,7 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub struct Table {
     plans: Vec<Arc<Plan>>,
+    index: Index,
     upstreams: Vec<Arc<Upstream>>,
     /// Under an upstream's own settings, for those that fall back to it.
     own_plans: Vec<Arc<Plan>>,
@@ -36,7 +38,11 @@ impl Table {
             (Reverse(route.host.is_some()), Reverse(route.path.len()), Reverse(!route.methods.is_empty()))
         });
         let own_plans = own_plans.into_iter().map(Arc::new).collect();
-        Self { plans, upstreams, own_plans, unrouted, access_log }
+        let index = Index::new(plans.iter().map(|plan| {
+            let route = plan.route();
+            Asks { host: route.host.as_deref(), path: &route.path }
+        }));
+        Self { plans, index, upstreams, own_plans, unrouted, access_log }
     }
 
     /// An upstream's own plan, without any route.
@@ -48,7 +54,8 @@ impl Table {
     /// The most specific plan for a request; `path` without dot segments, `host` without a port.
     #[must_use]
     pub fn plan_for(&self, host: Option<&str>, path: &str, method: &Method) -> Option<&Arc<Plan>> {
-        self.plans.iter().find(|plan| plan.matches(host, path, method))
+        let fits = |number: usize| self.plans.get(number).is_some_and(|plan| plan.takes(method));
+        self.plans.get(self.index.first(host, path, fits)?)
     }
 
     /// All plans, most specific first.

@@ -45,6 +45,23 @@ impl Event for StoreOpened<'_> {
     }
 }
 
+/// Letters cannot be read: the key that they are sealed with is not configured.
+#[derive(Debug)]
+pub struct StoreLocked<'a> {
+    pub key: &'a str,
+    pub letters: u64,
+}
+
+impl Event for StoreLocked<'_> {
+    fn log(&self) {
+        tracing::error!(
+            key = self.key,
+            letters = self.letters,
+            "letters are sealed with a key that is not configured: they wait until it is"
+        );
+    }
+}
+
 /// A file of the store is not the one that it was: removed, or replaced. It is begun again as at a start.
 #[derive(Debug)]
 pub struct StoreLost<'a> {

@@ -104,18 +104,20 @@ impl Upstream {
         let until = clock::now() + health.timeout;
         let found = match PathAndQuery::try_from(path) {
             Err(error) => Err(error.to_string()),
-            Ok(target) => match self.send(worker, self.asking(target), false, until.into()).await {
-                Err(fault) => Err(fault.to_string()),
-                Ok(reply) => {
-                    let status = reply.response.status();
-                    reply.drain(ANSWER_MAX, until).await;
-                    if status.is_success() || status.is_redirection() {
-                        Ok(())
-                    } else {
-                        Err(format!("status {status}"))
+            Ok(target) => {
+                match self.send(worker, self.asking(target), false, (clock::now(), until.into())).await {
+                    Err(fault) => Err(fault.to_string()),
+                    Ok(reply) => {
+                        let status = reply.response.status();
+                        reply.drain(ANSWER_MAX, until).await;
+                        if status.is_success() || status.is_redirection() {
+                            Ok(())
+                        } else {
+                            Err(format!("status {status}"))
+                        }
                     }
                 }
-            },
+            }
         };
         let before = self.policies().check().down();
         self.policies().checked(found.is_ok(), health, clock::now());
@@ -136,6 +138,7 @@ impl Upstream {
         Outgoing {
             method: Method::GET,
             target,
+            own_host: headers.contains_key(http::header::HOST),
             headers,
             connect: self.settings().timeout.connect,
             body: UploadBody::Empty,

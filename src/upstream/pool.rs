@@ -114,6 +114,7 @@ impl Pool {
         speak: Speak,
         idle_timeout: Duration,
         careful: bool,
+        now: Instant,
     ) -> Option<Taken> {
         self.change(|shelves| {
             let shelf = shelves.get_mut(at)?;
@@ -126,7 +127,7 @@ impl Pool {
                 return None;
             }
             while let Some(idle) = shelf.idle.pop() {
-                let rested = clock::now().saturating_duration_since(idle.since);
+                let rested = now.saturating_duration_since(idle.since);
                 let alive = idle.connection.sender.is_ready()
                     && rested < idle_timeout
                     && endpoint.leads_to(&idle.connection.lead);
@@ -204,10 +205,10 @@ impl Pool {
         });
     }
 
-    fn rest(&self, at: usize, connection: Http1, open: Open) {
+    fn rest(&self, at: usize, connection: Http1, open: Open, now: Instant) {
         self.change(|shelves| {
             if let Some(shelf) = shelves.get_mut(at) {
-                shelf.idle.push(Idle { connection, since: clock::now(), open });
+                shelf.idle.push(Idle { connection, since: now, open });
             }
         });
     }
@@ -330,8 +331,8 @@ impl Loan {
         }
     }
 
-    /// The exchange ended cleanly: the connection may serve again.
-    pub fn give_back(mut self) {
+    /// The exchange ended cleanly `now`: the connection may serve again.
+    pub fn give_back(mut self, now: Instant) {
         if let Held::Http1(held) = &mut self.held
             && let Some((connection, open)) = held.take()
             && !connection.sender.is_closed()
@@ -339,7 +340,7 @@ impl Loan {
             && self.upstream.has_room(self.worker)
             && let Some(pool) = self.upstream.pool(self.worker)
         {
-            pool.rest(self.endpoint, connection, open);
+            pool.rest(self.endpoint, connection, open, now);
         }
     }
 }

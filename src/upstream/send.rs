@@ -28,13 +28,15 @@ pub trait Interims: Send + Sync {
     fn interim(&self, status: StatusCode, headers: &HeaderMap);
 }
 
-/// A request as it is to be sent; `host` is the upstream's to set.
+/// A request as it is to be sent; `host` is the upstream's to set, unless it is there.
 #[expect(clippy::struct_excessive_bools, reason = "independent properties of one request")]
 pub struct Outgoing {
     pub method: Method,
     /// Path and query behind the endpoint's base path; begins with a slash.
     pub target: PathAndQuery,
     pub headers: HeaderMap,
+    /// There is a `host` among them, by `headers.set`.
+    pub own_host: bool,
     /// How long a connection may take to open.
     pub connect: Duration,
     pub body: UploadBody,
@@ -85,13 +87,13 @@ impl Reply {
             Some(())
         };
         if timeout_at(until.into(), whole).await.ok().flatten().is_some() {
-            loan.give_back();
+            loan.give_back(clock::now());
         }
     }
 }
 
 impl Upstream {
-    /// Sends a request from `worker` and waits for the response's head until `deadline`. An endpoint that cannot be
+    /// Sends a request from `worker`, `now`, and waits for the response's head until `deadline`. An endpoint that cannot be
     /// connected to is passed over for the next one, each once. `fresh`: not over a connection that has served before.
     ///
     /// # Errors
@@ -101,11 +103,11 @@ impl Upstream {
         worker: usize,
         outgoing: Outgoing,
         fresh: bool,
-        deadline: Instant,
+        (mut now, deadline): (std::time::Instant, Instant),
     ) -> Result<Box<Reply>, Fault> {
         let mut passed_over = Vec::new();
         loop {
-            let at = choose(self.endpoints(), &passed_over, clock::now(), |sides| fastrand::usize(..sides));
+            let at = choose(self.endpoints(), &passed_over, now, |sides| fastrand::usize(..sides));
             let Some(endpoint) = self.endpoints().get(at) else {
                 return Err(Fault::never_sent(Reason::Connect, "the upstream has no endpoint"));
             };
@@ -116,7 +118,7 @@ impl Upstream {
                     at,
                     endpoint,
                     Wanted { speak, fresh, careful: !outgoing.repeatable, connect: outgoing.connect },
-                    deadline,
+                    (now, deadline),
                 )
                 .await
             {
@@ -129,7 +131,10 @@ impl Upstream {
                 {
                     return Err(fault);
                 }
-                Err(_) => passed_over.push(at),
+                Err(_) => {
+                    passed_over.push(at);
+                    now = clock::now();
+                }
             }
         }
     }
@@ -151,7 +156,7 @@ impl Upstream {
         at: usize,
         endpoint: &Arc<Endpoint>,
         wanted: Wanted,
-        deadline: Instant,
+        (now, deadline): (std::time::Instant, Instant),
     ) -> Result<(Loan, bool), Fault> {
         let Wanted { speak, fresh, careful, connect } = wanted;
         let Some(pool) = self.pool(worker) else {
@@ -160,12 +165,13 @@ impl Upstream {
         // Where there is no choice, nobody asks how busy an endpoint is.
         let busy = (self.endpoints().len() > 1).then(|| Busy::at(endpoint));
         let idle_timeout = self.settings().pool.idle_timeout;
-        if let Some(taken) =
-            pool.take(at, endpoint, speak, idle_timeout, careful).filter(|taken| !fresh || taken.shared())
+        if let Some(taken) = pool
+            .take(at, endpoint, speak, idle_timeout, careful, now)
+            .filter(|taken| !fresh || taken.shared())
         {
             return Ok((Loan::new(self, worker, at, taken, busy), true));
         }
-        let connect_deadline = Instant::from_std(clock::now()) + connect;
+        let connect_deadline = Instant::from_std(now) + connect;
         // Boxed: most requests find a connection, and none should carry the room for opening one.
         let opening = Box::pin(self.open(pool, at, endpoint, speak, deadline.min(connect_deadline)));
         let (taken, reused) = match opening.await {
@@ -192,7 +198,8 @@ impl Upstream {
             None => None,
         };
         let shared = gate.as_ref().and_then(|_| {
-            pool.take(at, endpoint, speak, Duration::MAX, false).or_else(|| pool.full(at, endpoint))
+            pool.take(at, endpoint, speak, Duration::MAX, false, clock::now())
+                .or_else(|| pool.full(at, endpoint))
         });
         if let Some(taken) = shared {
             return Ok((taken, true));
@@ -257,13 +264,10 @@ fn timed_out(left: bool) -> Fault {
 /// What the HTTP library lets pass, but a careful proxy must not relay.
 fn sane(response: &Response<Incoming>, upgrade: bool) -> Result<(), Fault> {
     let headers = response.headers();
-    let nonsense = if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().peekable();
+    let nonsense = if codings.peek().is_some() && headers.contains_key(CONTENT_LENGTH) {
         "both Content-Length and Transfer-Encoding in the response"
-    } else if headers
-        .get_all(TRANSFER_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
+    } else if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         "a transfer coding other than chunked in the response"
     } else if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade {
         "101 without having been asked"
@@ -284,8 +288,8 @@ fn http1_request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Uplo
     *request.method_mut() = outgoing.method;
     *request.uri_mut() = Uri::from(target);
     *request.headers_mut() = outgoing.headers;
-    if !request.headers().contains_key(HOST) {
-        request.headers_mut().insert(HOST, endpoint.host_header.clone()); // Unless headers.set names another.
+    if !outgoing.own_host {
+        request.headers_mut().append(HOST, endpoint.host_header.clone());
     }
     if outgoing.split_cookies {
         join_cookies(request.headers_mut());

@@ -33,8 +33,8 @@ fn a_newer_file_is_left_alone() {
     bench.close();
     sql(&bench, "PRAGMA user_version = 99");
     let error = refused(&bench);
-    assert!(matches!(error, OpenError::Newer { found: 99, known: 1, .. }), "{error}");
-    sql(&bench, "PRAGMA user_version = 1");
+    assert!(matches!(error, OpenError::Newer { found: 99, known: 2, .. }), "{error}");
+    sql(&bench, "PRAGMA user_version = 2");
     assert!(!bench.open().created);
 }
 
@@ -142,7 +142,7 @@ fn a_newer_store_is_waited_for_and_left_alone() {
     // Once it is one that can be read it is taken, without a restart.
     let (store, opened) = Store::open_or_wait(&bench.settings, |_| {}).unwrap();
     assert!(matches!(opened, Err(OpenError::Newer { .. })), "{opened:?}");
-    sql(&bench, "PRAGMA user_version = 1");
+    sql(&bench, "PRAGMA user_version = 2");
     eventually("it is open", || store.figures().healthy);
     assert_eq!(bench.runtime.block_on(store.letter(id)).unwrap().state, State::Pending);
     bench.runtime.block_on(store.close());

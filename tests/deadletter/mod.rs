@@ -16,6 +16,7 @@ mod model;
 mod power;
 mod rot;
 mod scale;
+mod sealed;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -149,6 +150,7 @@ fn draft(body: impl Into<Vec<u8>>) -> Draft {
             ("x-odd".to_owned(), vec![0xff, 0xfe]),
         ],
         body: body.into().into(),
+        credentials: None,
         verdict: Verdict::NeverSent,
         reason: Some(Reason::Connect),
         begin: Begin::Pending { next_attempt_at_ms: 1 },

@@ -164,6 +164,8 @@ type Same = Result<(), proptest::test_runner::TestCaseError>;
 struct Pair {
     bench: Bench,
     model: Model,
+    /// How often the keys have changed; `None`: there are none, and never will be.
+    keys: Option<usize>,
 }
 
 impl Pair {
@@ -308,7 +310,18 @@ impl Pair {
     }
 
     fn reopen(&mut self) -> Same {
-        self.bench.reopen();
+        match &mut self.keys {
+            None => drop(self.bench.reopen()),
+            Some(turn) => {
+                // Nothing, the first key, the second with the first behind it: each is found by the next.
+                let keys: Vec<usize> = (0..*turn).rev().map(|number| number % 3).take(3).collect();
+                self.bench.reopen_with(&keys);
+                *turn += 1;
+                if turn.is_multiple_of(2) {
+                    self.bench.tend();
+                }
+            }
+        }
         for at in 0..self.model.letters.len() {
             if self.model.letters[at].state == State::Sending {
                 let repeatable = self.model.letters[at].draft.repeatable;
@@ -321,10 +334,19 @@ impl Pair {
 
 #[test]
 fn the_store_does_what_a_list_in_memory_does() {
-    let config = proptest::test_runner::Config { cases: 48, failure_persistence: None, ..Default::default() };
+    does_what_a_list_in_memory_does(48, None);
+}
+
+#[test]
+fn a_store_whose_keys_change_does_the_same() {
+    does_what_a_list_in_memory_does(32, Some(1));
+}
+
+fn does_what_a_list_in_memory_does(cases: u32, keys: Option<usize>) {
+    let config = proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() };
     proptest::proptest!(config, |(ops in ops())| {
         let bench = Bench::with(|settings| settings.sync = Sync::Normal);
-        let mut pair = Pair { bench, model: Model::default() };
+        let mut pair = Pair { bench, model: Model::default(), keys };
         for op in ops {
             pair.apply(op)?;
             compare(&pair.bench, &pair.model)?;

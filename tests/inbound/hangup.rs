@@ -29,7 +29,7 @@ async fn ask(guard: &mut Guard<Line>, far: &Far) {
 async fn who_listens_on_is_waited_for_to_the_end_of_the_answer() {
     let (mut guard, wire, far) = guarded(1024);
     ask(&mut guard, &far).await;
-    wire.request_came(true);
+    wire.request_came(1, true);
     far.end();
     assert_eq!(lasts(&mut guard).await, None);
     assert_eq!(far.written(), CONTINUE);
@@ -46,7 +46,7 @@ async fn who_listens_on_is_waited_for_to_the_end_of_the_answer() {
 async fn the_end_of_the_answer_wakes_who_waits_for_it() {
     let (mut guard, wire, far) = guarded(1024);
     ask(&mut guard, &far).await;
-    wire.request_came(true);
+    wire.request_came(1, true);
     far.end();
     let (lasted, ()) = tokio::join!(lasts(&mut guard), async {
         sleep(Duration::from_millis(70_100)).await;
@@ -59,7 +59,7 @@ async fn the_end_of_the_answer_wakes_who_waits_for_it() {
 async fn who_is_gone_is_noticed_at_once() {
     let (mut guard, wire, far) = guarded(1024);
     ask(&mut guard, &far).await;
-    wire.request_came(true);
+    wire.request_came(1, true);
     far.leave();
     assert!(lasts(&mut guard).await.unwrap() < Duration::from_millis(10));
 }
@@ -69,7 +69,7 @@ async fn who_leaves_in_the_middle_of_an_answer_is_noticed_by_what_follows_or_aft
     for (version, begun) in [(true, true), (false, false)] {
         let (mut guard, wire, far) = guarded(1024);
         ask(&mut guard, &far).await;
-        wire.request_came(version);
+        wire.request_came(1, version);
         if begun {
             guard.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
         }
@@ -80,7 +80,7 @@ async fn who_leaves_in_the_middle_of_an_answer_is_noticed_by_what_follows_or_aft
     }
     let (mut guard, wire, far) = guarded(1024);
     ask(&mut guard, &far).await;
-    wire.request_came(true);
+    wire.request_came(1, true);
     guard.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
     far.end();
     assert!(timeout(Duration::from_millis(500), guard.read(&mut [0; 8])).await.is_err());
@@ -92,7 +92,7 @@ async fn who_leaves_in_the_middle_of_an_answer_is_noticed_by_what_follows_or_aft
 async fn between_two_requests_an_end_is_an_end() {
     let (mut guard, wire, far) = guarded(1024);
     ask(&mut guard, &far).await;
-    wire.request_came(true);
+    wire.request_came(1, true);
     wire.request_done();
     far.end();
     assert_eq!(lasts(&mut guard).await, Some(Duration::ZERO));

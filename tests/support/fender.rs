@@ -200,6 +200,11 @@ impl Fender {
         kill_process(self.process(), signal).expect("the child is alive");
     }
 
+    /// Its process, as /proc names it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
     fn process(&self) -> Pid {
         Pid::from_child(&self.child.lock().unwrap())
     }

@@ -90,3 +90,13 @@ mod the_harness {
         assert_eq!(client.get("/cut").end, H2End::Reset);
     }
 }
+
+/// The names of the files in a folder that hold these bytes.
+pub(crate) fn files_that_hold(folder: &std::path::Path, bytes: &[u8]) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    // One that is gone meanwhile holds nothing.
+    let holds = |path: &std::path::PathBuf| {
+        std::fs::read(path).is_ok_and(|text| memchr::memmem::find(&text, bytes).is_some())
+    };
+    files.filter(holds).map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}

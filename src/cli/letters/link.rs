@@ -1,7 +1,7 @@
 //! How the command reaches the dead-letter log: through the admin API of a running Fender, or straight on the file of one
 //! that is stopped. Both speak the same calls.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use axum::Router;
 use axum::body::Body;
@@ -13,7 +13,8 @@ use tower::ServiceExt as _;
 use crate::admin::{self, Caller};
 use crate::cli::remote::{Answer, Remote};
 use crate::config;
-use crate::deadletter::Store;
+use crate::config::model::{Secret, key_bytes};
+use crate::deadletter::{Filter, Sealing, Store};
 
 /// The way to the log.
 pub(super) enum Link {
@@ -25,15 +26,27 @@ pub(super) enum Link {
 
 impl Link {
     /// The file of a Fender that is stopped; made if it is not there and `new` says that it may be.
-    pub(super) fn file(path: PathBuf, new: bool) -> Result<Self, String> {
+    ///
+    /// `keys`: files of keys, the one to write with first.
+    pub(super) fn file(path: PathBuf, new: bool, keys: &[PathBuf]) -> Result<Self, String> {
         if !new && !path.exists() {
             return Err(format!("--store {}: there is no such file", path.display()));
         }
         let defaults = config::load_text("defaults", "[upstream.none]\nurl = \"http://none\"\nroute = \"/\"");
         let mut settings = defaults.map_err(|problems| problems.to_string())?.config.dead_letter;
         settings.path = path;
+        let mut keys = keys.iter().map(|file| key(file)).collect::<Result<Vec<_>, _>>()?.into_iter();
+        settings.encryption_key = keys.next();
+        settings.old_encryption_keys = keys.collect();
         let (store, _) = Store::open(&settings).map_err(|error| error.to_string())?;
         Ok(Self::File { router: admin::letters(&store), store })
+    }
+
+    /// Whether the file holds letters that are sealed. Blocks nobody: there is nobody else.
+    pub(super) async fn is_sealed(&self) -> Result<bool, String> {
+        let Self::File { store, .. } = self else { return Ok(false) };
+        let stats = store.stats(Filter::default()).await.map_err(|error| error.to_string())?;
+        Ok(stats.keys.iter().any(|found| found.sealing != Sealing::Clear && found.letters > 0))
     }
 
     /// One call; `path` behind `/api/v1/letters`, query included.
@@ -66,5 +79,16 @@ impl Link {
         if let Self::File { store, .. } = self {
             store.close().await;
         }
+    }
+}
+
+/// The key in a file; a newline behind it is cut.
+fn key(file: &Path) -> Result<Secret, String> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("--key-file {}: {error}", file.display()))?;
+    let key = Secret::from(text.trim_end_matches(['\r', '\n']).to_owned());
+    match key_bytes(&key) {
+        Some(_) => Ok(key),
+        None => Err(format!("--key-file {}: must hold 32 bytes in base64", file.display())),
     }
 }

@@ -28,6 +28,10 @@ pub(super) struct Args {
     /// The store's file itself, when Fender is stopped
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "token_file")]
     store: Option<PathBuf>,
+    /// With --store: a file with a key that its letters are sealed with, as dead_letter.encryption_key has it; may be given again
+    /// for old keys
+    #[arg(long, global = true, value_name = "FILE", requires = "store")]
+    key_file: Vec<PathBuf>,
     /// JSON for machines
     #[arg(long, global = true)]
     json: bool,
@@ -111,7 +115,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Err(error) => return failed(&error.to_string()),
     };
     let link = match &args.store {
-        Some(file) => Link::file(file.clone(), matches!(args.what, What::Import { .. })),
+        Some(file) => Link::file(file.clone(), matches!(args.what, What::Import { .. }), &args.key_file),
         None => Remote::new(&args.to).map(Link::Remote),
     };
     let link = match link {
@@ -160,7 +164,8 @@ async fn act(args: &Args, link: &Link) -> Result<ExitCode, String> {
             let report = json_of(link.call(Method::POST, "/verify", Bytes::new()).await?)?;
             let sound = ["damaged", "file"]
                 .iter()
-                .all(|name| member(&report, name).as_array().is_none_or(Vec::is_empty));
+                .all(|name| member(&report, name).as_array().is_none_or(Vec::is_empty))
+                && member(&report, "locked").as_object().is_none_or(serde_json::Map::is_empty);
             say(&pretty(&report));
             Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(RUNTIME_FAILURE) })
         }
@@ -281,6 +286,9 @@ async fn import(args: &Args, link: &Link, file: &PathBuf) -> Result<ExitCode, St
         std::io::stdin().read_to_string(&mut text).map_err(|error| error.to_string())?;
     } else {
         text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    if args.key_file.is_empty() && link.is_sealed().await? {
+        return Err("the letters of this store are sealed: --key-file FILE names the key, else these would lie in the clear".to_owned());
     }
     let (mut done, mut already, mut wrong) = (0, 0, Vec::new());
     let (mut lines, mut before) = (text.lines().peekable(), 0);

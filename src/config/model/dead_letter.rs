@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::fallback::status;
 use super::values::{HeaderNames, Methods, Secret};
@@ -25,7 +28,7 @@ pub struct DeadLetter {
     pub max_bytes: u64,
     /// When a letter counts as stored.
     pub sync: Sync,
-    /// 32 bytes in base64: headers and bodies are sealed at rest.
+    /// 32 bytes in base64: what letters bear is sealed at rest. Letters in the clear, and under old keys, are sealed anew.
     pub encryption_key: Option<Secret>,
     /// Still read, no longer written.
     pub old_encryption_keys: Vec<Secret>,
@@ -35,6 +38,16 @@ pub struct DeadLetter {
     /// How long parked letters are kept; 0s = until an operator discards or purges.
     #[serde(with = "TimeOrOff")]
     pub retain_parked: Option<Duration>,
+}
+
+/// The length of a key.
+pub const KEY_BYTES: usize = 32;
+
+/// The bytes of a key of the store; `None` if it is none.
+#[must_use]
+pub fn key_bytes(key: &Secret) -> Option<Zeroizing<[u8; KEY_BYTES]>> {
+    let decoded = Zeroizing::new(STANDARD.decode(key.expose()).ok()?);
+    Some(Zeroizing::new(decoded.as_slice().try_into().ok()?))
 }
 
 /// When a letter counts as stored.

@@ -18,8 +18,8 @@ use serde::Deserialize;
 
 pub use self::admin::{Admin, Role, Token};
 pub use self::dead_letter::{
-    AcceptedAnswer, Ambiguous, Credentials, DeadLetter, LetterRule, Mode, OnParked, OrderWord, Replay,
-    ReplayOutcome, Respond, Sync,
+    AcceptedAnswer, Ambiguous, Credentials, DeadLetter, KEY_BYTES, LetterRule, Mode, OnParked, OrderWord,
+    Replay, ReplayOutcome, Respond, Sync, key_bytes,
 };
 pub use self::fallback::{Answer, Cause, Fallback, FallbackAction};
 pub use self::route::{Plan, Route};

@@ -2,17 +2,12 @@
 
 use super::Check;
 use super::fallback::own_header;
-use crate::config::model::{Config, Credentials, LetterRule, Mode, Secret, Upstream};
+use crate::config::model::{Config, Credentials, DeadLetter, LetterRule, Mode, Upstream, key_bytes};
 use crate::config::tree::{Step, steps};
 
 pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     let store = &config.dead_letter;
-    if let Some(key) = &store.encryption_key {
-        key_of(key, &steps!["dead_letter", "encryption_key"], check);
-    }
-    for (number, key) in store.old_encryption_keys.iter().enumerate() {
-        key_of(key, &steps!["dead_letter", "old_encryption_keys", number], check);
-    }
+    keys(store, check);
     if store.max_bytes < STORE_MIN {
         check.wrong(
             &steps!["dead_letter", "max_bytes"],
@@ -23,11 +18,12 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     let mut kept = false;
     for (name, upstream) in &config.upstream {
         kept |= upstream.dead_letter.mode != Mode::Off;
-        if upstream.dead_letter.keeps() && !supplied(upstream) {
+        let sealed_too = upstream.dead_letter.credentials == Credentials::Seal;
+        if upstream.dead_letter.keeps() && !sealed_too && !supplied(upstream) {
             check.warn(
                 &steps!["upstream", name, "dead_letter"],
                 "keeps letters, but nothing supplies a credential when they are sent again: a write that bears one is parked",
-                "set it in headers.set; a request without credentials is not concerned",
+                "set it in headers.set, or let the client's be sealed (dead_letter.credentials = \"seal\"); a request without credentials is not concerned",
             );
         }
         accepted(&upstream.dead_letter, &steps!["upstream", name, "dead_letter"], check);
@@ -80,16 +76,20 @@ fn sealed(config: &Config, rule: &LetterRule, at: &[Step], check: &mut Check<'_>
     }
 }
 
-fn key_of(key: &Secret, at: &[Step], check: &mut Check<'_>) {
-    if base64_bytes(key.expose()) != Some(32) {
-        check.wrong(at, "must be 32 bytes in base64", "`openssl rand -base64 32` prints one");
+/// Each must be a key, and each another one. What is wrong is told without the key.
+fn keys(store: &DeadLetter, check: &mut Check<'_>) {
+    let current =
+        store.encryption_key.iter().map(|key| (steps!["dead_letter", "encryption_key"].to_vec(), key));
+    let old = store.old_encryption_keys.iter().enumerate();
+    let old = old.map(|(number, key)| (steps!["dead_letter", "old_encryption_keys", number].to_vec(), key));
+    let mut known = Vec::new();
+    for (at, key) in current.chain(old) {
+        match key_bytes(key) {
+            None => check.wrong(&at, "must be 32 bytes in base64", "`openssl rand -base64 32` prints one"),
+            Some(bytes) if known.contains(&bytes) => {
+                check.wrong(&at, "is the same key as one above it", "each key stands here once");
+            }
+            Some(bytes) => known.push(bytes),
+        }
     }
-}
-
-/// How many bytes a base64 text stands for; only the count is wanted here.
-fn base64_bytes(text: &str) -> Option<usize> {
-    let digits = text.trim_end_matches('=');
-    let padding = text.len() - digits.len();
-    let good = digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
-    (good && padding <= 2 && text.len().is_multiple_of(4)).then_some(digits.len() * 3 / 4)
 }

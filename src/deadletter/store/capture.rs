@@ -1,16 +1,18 @@
 //! A write becomes a letter.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
+use super::contents;
 use super::job::Work;
 use super::operator::give_way;
-use super::rows::{self, find};
+use super::rows::{self, COLUMNS, Form, Found, find};
 use super::trouble::Trouble;
-use super::turns;
+use super::{trail, turns};
 use crate::deadletter::codec::{self, Sum};
 use crate::deadletter::id::LetterId;
-use crate::deadletter::letter::{Begin, Draft, Letter, State};
+use crate::deadletter::letter::{Begin, Credentials, Draft, Letter, State};
 use crate::deadletter::query::{Captured, Receipt, StoreError};
+use crate::deadletter::seal::Shut;
 
 /// A draft with what can be worked out before the writer's turn.
 pub(super) struct Prepared {
@@ -26,16 +28,22 @@ impl Prepared {
 
     /// Bytes that it brings.
     pub(super) fn bytes(&self) -> u64 {
-        let Draft { path, body, attempts, .. } = &self.draft;
+        let Draft { path, body, attempts, credentials, .. } = &self.draft;
         let answers =
             attempts.iter().filter_map(|attempt| attempt.answer.as_ref().map(String::len)).sum::<usize>();
-        u64::try_from(self.headers.len() + body.len() + path.len() + answers + 512).unwrap_or(u64::MAX)
+        let own = credentials
+            .iter()
+            .flat_map(Credentials::fields)
+            .map(|(_, value)| value.len() + 64)
+            .sum::<usize>();
+        let sum = self.headers.len() + body.len() + path.len() + answers + own + 512;
+        u64::try_from(sum).unwrap_or(u64::MAX)
     }
 
     /// Stores it, unless it is stored already (contract 5.10).
     pub(super) fn store(&self, work: &mut Work<'_>) -> Result<Captured, Trouble> {
         if let Some(key) = &self.draft.idempotency_key
-            && let Some(known) = self.known(work.conn, key)?
+            && let Some(known) = self.known(work, key)?
         {
             if let (Captured::Already { id, state: State::Pending }, Begin::Pending { next_attempt_at_ms }) =
                 (known, self.draft.begin)
@@ -49,32 +57,59 @@ impl Prepared {
         let id = next_id(work);
         let draft = &self.draft;
         let letter = self.letter(id, work.now_ms);
-        let key = draft.order_key.as_deref().filter(|_| letter.state == State::Pending);
-        let behind = match key {
-            Some(key) => turns::waiting(work.conn, &draft.upstream, key, false)?,
+        let form = Form::of(&letter, self.whole_path(), &self.body_sum, work.seals)?;
+        let behind = match form.order_key.as_deref().filter(|_| letter.state == State::Pending) {
+            Some(key) => turns::in_line(work.conn, &draft.upstream, key)?,
             None => false,
         };
-        let n = rows::insert(work.conn, &letter, &self.body_sum, behind)?;
-        rows::put_content(work.conn, n, &letter, &self.headers, (&draft.body, &self.body_sum))?;
+        let n = rows::insert(work.conn, &letter, &form, behind)?;
+        let key = work.seals.keys.current();
+        if !letter.attempts.is_empty() {
+            trail::lengthen(work.conn, n, &letter, &letter.attempts, key)?;
+        }
+        let content = (&self.headers[..], &draft.body[..], &self.body_sum[..]);
+        contents::put(work.conn, n, &letter, content, draft.credentials.as_ref(), key)?;
         work.unsure.made.push(id);
         Ok(Captured::New(Receipt::new(id, work.sync)))
     }
 
-    /// The live letter that bears the client's key, if there is one.
-    fn known(&self, conn: &Connection, key: &str) -> Result<Option<Captured>, Trouble> {
-        let Draft { upstream, method, path, .. } = &self.draft;
-        let mut statement = conn.prepare_cached(
-            "SELECT id, state, body_sha256 FROM letters WHERE idempotency_key = ?1 AND upstream = ?2 AND method = ?3 \
+    /// The path with the secret that may be in it.
+    fn whole_path(&self) -> &str {
+        let sealed = self.draft.credentials.as_ref().and_then(|own| own.path.as_deref());
+        sealed.unwrap_or(&self.draft.path)
+    }
+
+    /// The live letter that bears the client's key, if there is one: under its tag, or in the clear.
+    fn known(&self, work: &Work<'_>, key: &str) -> Result<Option<Captured>, Trouble> {
+        let Draft { upstream, method, .. } = &self.draft;
+        let path = self.whole_path();
+        let tag = work.seals.tags.as_ref().map(|tags| tags.tag("once", &[key, upstream, method, path]));
+        let mut statement = work.conn.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM letters AS l WHERE idempotency_key = ?1 AND upstream = ?2 AND method = ?3 \
              AND path = ?4 AND idempotency_key IS NOT NULL AND state IN ('pending', 'sending', 'parked') \
              ORDER BY id LIMIT 1",
-        )?;
-        let known = statement.query_row(params![key, upstream, method, path], |row| {
-            let id = rows::id(row, 0)?;
-            let same = row.get_ref(2)?.as_blob()? == self.body_sum.as_slice();
-            let state = State::of(row.get_ref(1)?.as_str()?).unwrap_or(State::Parked);
-            Ok(if same { Captured::Already { id, state } } else { Captured::OtherBody { id } })
-        });
-        Ok(known.optional()?)
+        ))?;
+        let mut first: Option<Found> = None;
+        for (stands, path) in [(tag.as_deref(), ""), (Some(key), &self.draft.path)] {
+            let Some(stands) = stands else { continue };
+            let found =
+                statement.query_row(params![stands, upstream, method, path], Found::read).optional()?;
+            if let Some(found) = found
+                && first.as_ref().is_none_or(|first| found.letter.id < first.letter.id)
+            {
+                first = Some(found);
+            }
+        }
+        let Some(found) = first.map(|found| found.open(work.seals)) else { return Ok(None) };
+        let (id, state) = (found.letter.id, found.letter.state);
+        match found.shut {
+            // Whether it is the same write nobody can say: the client keeps this one.
+            Some(Shut::Missing(key)) => return Err(StoreError::Locked { id, key }.into()),
+            Some(Shut::Damaged) => return Err(StoreError::Damaged(id).into()),
+            None => {}
+        }
+        let same = found.body_sum == self.body_sum.as_slice();
+        Ok(Some(if same { Captured::Already { id, state } } else { Captured::OtherBody { id } }))
     }
 
     fn letter(&self, id: LetterId, now_ms: u64) -> Letter {
@@ -107,6 +142,7 @@ impl Prepared {
             priority: draft.priority,
             repeatable: draft.repeatable,
             attempts_made: 0,
+            sealed: None,
         }
     }
 }
@@ -134,7 +170,7 @@ fn next_id(work: &mut Work<'_>) -> LetterId {
 }
 
 /// Whether there is such a letter.
-pub(super) fn exists(conn: &Connection, id: LetterId) -> Result<bool, Trouble> {
+pub(super) fn exists(conn: &rusqlite::Connection, id: LetterId) -> Result<bool, Trouble> {
     match find(conn, id) {
         Ok(_) => Ok(true),
         Err(Trouble::Said(StoreError::NotFound(_))) => Ok(false),

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use super::rows::{self, COLUMNS, int, uint};
+use super::rows::{self, COLUMNS, Found, int, uint};
+use super::sealing::{self, Seals};
+use super::trail;
 use super::trouble::Trouble;
 use crate::deadletter::id::LetterId;
 use crate::deadletter::letter::{Letter, State};
 use crate::deadletter::query::{Cursor, Failure, Filter, Page, Stats};
+use crate::deadletter::seal::Bound;
 use crate::policy::outcome::Outcome;
 
 /// The most letters on a page.
@@ -22,13 +25,13 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(filter: &Filter) -> Self {
+    fn of(filter: &Filter, seals: &Seals) -> Self {
         let Filter { state, upstream, upstreams, key, reason, since_ms, until_ms } = filter;
         let mut terms = Self { sql: Vec::new(), values: Vec::new() };
         let time = |ms: &u64| Value::from(int(*ms));
         terms.add("l.state = ?", state.map(|state| state.as_str().to_owned().into()));
         terms.add("l.upstream = ?", upstream.clone().map(Value::from));
-        terms.add("l.order_key = ?", key.clone().map(Value::from));
+        terms.add("l.order_key = ?", key.as_ref().map(|key| seals.order(key).into()));
         terms.add("l.reason = ?", reason.map(|reason| reason.as_str().to_owned().into()));
         terms.add("l.created_at >= ?", since_ms.as_ref().map(time));
         terms.add("l.created_at < ?", until_ms.as_ref().map(time));
@@ -57,12 +60,12 @@ impl Terms {
 pub(super) fn page(
     conn: &Connection,
     filter: &Filter,
-    limit: u32,
-    cursor: Option<Cursor>,
+    (limit, cursor): (u32, Option<Cursor>),
     rare: bool,
+    seals: &Seals,
 ) -> Result<Page, Trouble> {
     let limit = usize::try_from(limit.clamp(1, PAGE_MAX)).unwrap_or(1);
-    let mut terms = Terms::of(filter);
+    let mut terms = Terms::of(filter, seals);
     if let Some(cursor) = cursor {
         terms.sql.push("(l.created_at, l.id) < (?, ?)".to_owned());
         terms.values.extend([int(cursor.created_at_ms).into(), cursor.id.to_string().into()]);
@@ -79,14 +82,13 @@ pub(super) fn page(
         limit + 1
     );
     let mut statement = conn.prepare_cached(&sql)?;
-    let found = statement.query_map(params_from_iter(terms.values), rows::letter)?;
-    let mut letters: Vec<(i64, Letter)> = found.collect::<Result<_, _>>()?;
+    let found = statement.query_map(params_from_iter(terms.values), Found::read)?;
+    let mut letters: Vec<Found> = found.collect::<Result<_, _>>()?;
     let more = letters.len() > limit;
     letters.truncate(limit);
     let mut page = Page { letters: Vec::with_capacity(letters.len()), next: None };
-    for (n, mut letter) in letters {
-        letter.attempts = rows::trail(conn, n)?;
-        page.letters.push(letter);
+    for found in letters {
+        page.letters.push(rows::whole(conn, found, seals)?);
     }
     page.next = page.letters.last().filter(|_| more).map(Cursor::of);
     Ok(page)
@@ -98,22 +100,23 @@ impl Cursor {
     }
 }
 
-/// Letters in the order of their capture, from after `after` on, with their numbers.
+/// Letters in the order of their capture, from after `after` on; opened.
 pub(super) fn from_oldest(
     conn: &Connection,
     filter: &Filter,
     after: Option<LetterId>,
     limit: u32,
-) -> Result<Vec<(i64, Letter)>, Trouble> {
-    let mut terms = Terms::of(filter);
+    seals: &Seals,
+) -> Result<Vec<Found>, Trouble> {
+    let mut terms = Terms::of(filter, seals);
     terms.add("l.id > ?", after.map(|id| id.to_string().into()));
     let sql = format!(
         "SELECT {COLUMNS} FROM letters AS l WHERE {} ORDER BY l.id LIMIT {limit}",
         terms.conditions()
     );
     let mut statement = conn.prepare_cached(&sql)?;
-    let found = statement.query_map(params_from_iter(terms.values), rows::letter)?;
-    Ok(found.collect::<Result<_, _>>()?)
+    let found = statement.query_map(params_from_iter(terms.values), Found::read)?;
+    Ok(found.map(|found| found.map(|found| found.open(seals))).collect::<Result<_, _>>()?)
 }
 
 /// Letters by upstream and state, from the counters; all states of each upstream that ever had a letter.
@@ -146,7 +149,7 @@ pub(super) fn oldest_pending(conn: &Connection) -> Result<BTreeMap<String, u64>,
 }
 
 /// The store in numbers, over the upstreams that the filter allows.
-pub(super) fn stats(conn: &Connection, filter: &Filter) -> Result<Stats, Trouble> {
+pub(super) fn stats(conn: &Connection, filter: &Filter, seals: &Seals) -> Result<Stats, Trouble> {
     let allowed = |name: &str| {
         filter.upstream.as_deref().is_none_or(|only| only == name)
             && filter.upstreams.as_ref().is_none_or(|some| some.iter().any(|one| one == name))
@@ -177,7 +180,10 @@ pub(super) fn stats(conn: &Connection, filter: &Filter) -> Result<Stats, Trouble
     let over = |sum: f64, count: f64| if count > 0.0 { sum / count } else { 0.0 };
     stats.attempts_avg = over(attempts, letters);
     stats.avg_duration_ms = over(spent_ms, attempts);
-    stats.recent_failures = recent_failures(conn, allowed)?;
+    stats.recent_failures = recent_failures(conn, allowed, seals)?;
+    if filter.upstreams.is_none() && filter.upstream.is_none() {
+        stats.keys = sealing::figures(conn, &seals.keys)?;
+    }
     Ok(stats)
 }
 
@@ -185,9 +191,13 @@ pub(super) fn stats(conn: &Connection, filter: &Filter) -> Result<Stats, Trouble
 const LOOKED_AT: u32 = 2000;
 const FAILURES: usize = 20;
 
-fn recent_failures(conn: &Connection, allowed: impl Fn(&str) -> bool) -> Result<Vec<Failure>, Trouble> {
+fn recent_failures(
+    conn: &Connection,
+    allowed: impl Fn(&str) -> bool,
+    seals: &Seals,
+) -> Result<Vec<Failure>, Trouble> {
     let mut statement = conn.prepare_cached(
-        "SELECT l.id, l.upstream, a.at, a.outcome, a.status, a.error FROM \
+        "SELECT l.id, l.upstream, a.at, a.outcome, a.status, a.error, a.sealed, l.method FROM \
          (SELECT * FROM attempts ORDER BY a DESC LIMIT ?1) AS a JOIN letters AS l ON l.n = a.n \
          WHERE a.outcome <> 'success' ORDER BY a.a DESC",
     )?;
@@ -198,13 +208,20 @@ fn recent_failures(conn: &Connection, allowed: impl Fn(&str) -> bool) -> Result<
             break;
         }
         if allowed(row.get_ref(1)?.as_str()?) {
+            let (id, upstream): (LetterId, String) = (rows::id(row, 0)?, row.get(1)?);
+            let mut error = row.get(5)?;
+            if let Some(sealed) = row.get_ref(6)?.as_blob_or_null()? {
+                let method: String = row.get(7)?;
+                let of = Bound { id: Some(id), upstream: &upstream, method: &method };
+                error = trail::words(seals, of, sealed).0;
+            }
             failures.push(Failure {
-                id: rows::id(row, 0)?,
-                upstream: row.get(1)?,
+                id,
+                upstream,
                 at_ms: uint(row.get(2)?),
                 outcome: rows::outcome(row.get_ref(3)?.as_str()?).unwrap_or(Outcome::Transient),
                 status: row.get(4)?,
-                error: row.get(5)?,
+                error,
             });
         }
     }

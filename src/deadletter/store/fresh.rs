@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 
 use super::file::Place;
-use super::recover::{self, Db, Opener, Salvaged};
+use super::recover::{Db, Opener};
+use super::salvage::{Salvaged, salvage};
 use super::schema::{self, Schema};
 use super::space;
 use super::trouble::{Reach, Trouble};
@@ -89,17 +90,17 @@ impl Opener {
     /// one take its place: until then, whatever fails, it begins again.
     pub(super) fn afresh(&self, opened: &mut Opened) -> Result<Db, OpenError> {
         let take = |conn: &Connection| {
-            let Salvaged { letters, missed } = recover::salvage(&self.place.db, conn)?;
+            let Salvaged { letters, missed } = salvage(&self.place.db, conn)?;
             if missed { self.is_readable().map(|()| letters) } else { Ok(letters) }
         };
         self.is_readable().map_err(|trouble| self.place.failed(trouble))?;
-        let salvage = || make(self, take);
-        let salvaged = salvage().or_else(|trouble| {
+        let made = || make(self, take);
+        let salvaged = made().or_else(|trouble| {
             if trouble.reach() != Reach::Space {
                 return Err(trouble);
             }
             space::release(&self.place)?;
-            salvage()
+            made()
         });
         opened.salvaged = salvaged.map_err(|trouble| self.place.failed(trouble))?;
         let exchanged = self.place.note_salvaged().and_then(|()| self.place.exchange(clock::unix_ms()));

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::sealing::Seals;
 use super::space::Room;
 use super::trouble::{Reach, Trouble};
 use crate::config::model::Sync;
@@ -14,6 +15,7 @@ pub(super) struct Work<'a> {
     pub(super) conn: &'a Connection,
     pub(super) now_ms: u64,
     pub(super) sync: Sync,
+    pub(super) seals: &'a Seals,
     pub(super) room: &'a mut Room,
     pub(super) last_id: &'a mut Option<LetterId>,
     /// Letters that this batch makes, and those whose sending it begins: what must be undone if its end is unknown.
@@ -92,6 +94,10 @@ pub(super) enum Asked {
         /// Its place in the queue; free again when it is answered.
         permit: OwnedSemaphorePermit,
     },
+    /// Look whether there are other keys; no more.
+    Wake,
+    /// Bring the WAL home and cut it off; whether that was done.
+    Scrub(oneshot::Sender<bool>),
     /// Do what is queued, then let go of the file.
     Close(oneshot::Sender<()>),
 }

@@ -1,6 +1,7 @@
 //! The store's handle: what it is asked goes to one thread that writes, or to one of two that read.
 
 mod capture;
+mod contents;
 mod file;
 mod find;
 mod fresh;
@@ -11,9 +12,14 @@ mod operator;
 mod operators;
 mod reader;
 mod recover;
+mod replays;
 mod rows;
+mod salvage;
 mod schema;
+mod scrub;
+mod sealing;
 mod space;
+mod trail;
 mod trouble;
 mod turns;
 mod wal;
@@ -21,8 +27,8 @@ mod writer;
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -34,13 +40,14 @@ use self::job::{Asked, Task, Work};
 use self::operator::Retention;
 use self::reader::Reader;
 use self::recover::Opener;
+use self::sealing::{Seals, Walk};
 use self::space::Limits;
 use self::trouble::Trouble;
-use self::turns::To;
 use self::writer::{Shared, Writer};
 use super::id::LetterId;
-use super::letter::{Attempt, Because, Content, Draft, Due, Letter, Settled, State};
+use super::letter::{Content, Draft, Letter, State};
 use super::query::{Captured, Figures, OpenError, Opened, StoreError};
+use super::seal::Keys;
 use crate::config::model::DeadLetter;
 
 /// The dead-letter store; a handle that is cheap to clone.
@@ -70,6 +77,10 @@ struct Inner {
     max_bytes: u64,
     /// Told when an operator replays.
     by_hand: Notify,
+    /// Told when there are other keys.
+    rekeyed: Notify,
+    /// How far the letters have been sealed anew.
+    walk: Mutex<Walk>,
 }
 
 /// What the writer's queue holds, in KiB of bodies.
@@ -119,9 +130,10 @@ impl Store {
         let opener =
             Opener { place: place.clone(), sync: settings.sync, limits, unreadable: Cell::default() };
         let shared = Arc::new(Shared::default());
+        shared.keys.store(Arc::new(Keys::of(settings)));
         let queue = usize::try_from(QUEUE_KIB / LEAST_KIB).unwrap_or(1);
-        // One more than there are places: a close finds room behind a full queue.
-        let (asked, asks) = sync_channel(queue + 1);
+        // Some more than there are places: a close finds room behind a full queue.
+        let (asked, asks) = sync_channel(queue + 8);
         let mut writer = Writer::new(
             opener,
             "it is not open yet".to_owned(),
@@ -144,6 +156,8 @@ impl Store {
             path: settings.path.clone(),
             max_bytes: settings.max_bytes,
             by_hand: Notify::new(),
+            rekeyed: Notify::new(),
+            walk: Mutex::default(),
         };
         let started = thread::Builder::new().name("letters-write".to_owned()).spawn(move || writer.run());
         started.map_err(|error| place.failed(error))?;
@@ -164,123 +178,12 @@ impl Store {
         self.wanted(prepared.bytes(), move |work| prepared.store(work)).await
     }
 
-    /// The letters of `upstream` that may be replayed now, highest priority first, then oldest; of each order key only the
-    /// first, and none while one of its key is being sent. `hold`: a parked letter blocks what came after it under its key.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn due(
-        &self,
-        upstream: &str,
-        hold: bool,
-        now_ms: u64,
-        limit: u32,
-    ) -> Result<Vec<Due>, StoreError> {
-        if self.none(upstream, &[State::Pending]) {
-            return Ok(Vec::new());
-        }
-        let upstream = upstream.to_owned();
-        self.inner.hot.ask(move |conn| turns::due(conn, &upstream, hold, now_ms, limit)).await
-    }
-
-    /// When the next letter of `upstream` comes due, in milliseconds since 1970, as far as time decides (a parked one may hold
-    /// it); `None` if none waits for its time.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn next_due(&self, upstream: &str) -> Result<Option<u64>, StoreError> {
-        if self.none(upstream, &[State::Pending]) {
-            return Ok(None);
-        }
-        let upstream = upstream.to_owned();
-        self.inner.hot.ask(move |conn| turns::next_due(conn, &upstream)).await
-    }
-
-    /// Whether a letter of this key is pending or sending, or, with `hold`, parked. Free while the upstream has none.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn waiting(&self, upstream: &str, order_key: &str, hold: bool) -> Result<bool, StoreError> {
-        let states: &[State] = if hold {
-            &[State::Pending, State::Sending, State::Parked]
-        } else {
-            &[State::Pending, State::Sending]
-        };
-        if self.none(upstream, states) {
-            return Ok(false);
-        }
-        let (upstream, key) = (upstream.to_owned(), order_key.to_owned());
-        self.inner.hot.ask(move |conn| turns::waiting(conn, &upstream, &key, hold)).await
-    }
-
-    /// Pending -> sending, on disk; `None` if it is not pending any more, or not its key's turn. The future must be awaited to
-    /// its end: a letter that is sending and is not settled stays so until the next start.
-    ///
-    /// # Errors
-    /// `Damaged`: the letter is parked now. `Unavailable`, `Full`: it is pending.
-    pub async fn begin(&self, id: LetterId, now_ms: u64) -> Result<Option<(Letter, Content)>, StoreError> {
-        let Some(letter) = self.write(0, move |work| turns::begin(work, id, now_ms)).await? else {
-            return Ok(None);
-        };
-        let error = match self.content_surely(id).await {
-            Ok(content) => return Ok(Some((letter, content))),
-            Err(error) => error,
-        };
-        let to = match error {
-            StoreError::Damaged(_) => To::Parked(Because::Damaged),
-            _ => To::Pending { next_attempt_at_ms: now_ms },
-        };
-        self.withdraw(id, to).await?;
-        Err(error)
-    }
-
-    /// Signs of life of letters that are being sent.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Full`.
-    pub async fn heartbeat(&self, ids: &[LetterId], now_ms: u64) -> Result<(), StoreError> {
-        let ids = ids.to_vec();
-        self.write(0, move |work| turns::heartbeat(work, &ids, now_ms)).await
-    }
-
-    /// The end of a replay: sending -> delivered, pending or parked; one more in its trail and its count. Where space is short
-    /// the trail does not grow: its oldest attempt gives way, and the new one is told without its words.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Full`: whether it is on disk is not known; ask again until it answers. `Standing` says then that it was.
-    pub async fn settle(
-        &self,
-        id: LetterId,
-        attempt: Attempt,
-        settled: Settled,
-    ) -> Result<Letter, StoreError> {
-        self.write(0, move |work| turns::settle(work, id, &attempt, settled)).await
-    }
-
-    /// Sending -> pending, without an attempt counted: the breaker refused, or a pause is on. Waits for a store that ails.
-    ///
-    /// # Errors
-    /// `Standing`, `NotFound`: it was not being sent. `Closed`.
-    pub async fn postpone(&self, id: LetterId, next_attempt_at_ms: u64) -> Result<(), StoreError> {
-        self.withdraw(id, To::Pending { next_attempt_at_ms }).await
-    }
-
-    /// The upstream is well again: letters that wait only for their own backoff come due, at most `limit`; how many there
-    /// were.
-    ///
-    /// # Errors
-    /// `Unavailable`, `Full`.
-    pub async fn hasten(&self, upstream: &str, limit: u32) -> Result<u64, StoreError> {
-        let upstream = upstream.to_owned();
-        self.write(0, move |work| turns::hasten(work, &upstream, limit)).await
-    }
-
     /// One letter, with its trail.
     ///
     /// # Errors
     /// `NotFound`, `Unavailable`.
     pub async fn letter(&self, id: LetterId) -> Result<Letter, StoreError> {
-        self.inner.hot.ask(move |conn| rows::load(conn, id)).await
+        self.read(move |conn, seals| rows::load(conn, id, seals)).await
     }
 
     /// One letter's headers and body.
@@ -288,11 +191,7 @@ impl Store {
     /// # Errors
     /// `Damaged` if they are not what was stored; `NotFound`, `Unavailable`.
     pub async fn content(&self, id: LetterId) -> Result<Content, StoreError> {
-        let read = move |conn: &rusqlite::Connection| {
-            let (n, letter) = rows::find(conn, id)?;
-            rows::content(conn, n, &letter)
-        };
-        self.inner.hot.ask(read).await
+        self.read(move |conn, seals| contents::read(conn, &rows::find(conn, id)?.open(seals), seals)).await
     }
 
     /// Whether letters are taken, as far as is known: the file can be written, and has room for what was refused last.
@@ -330,6 +229,14 @@ impl Store {
             // A writer that is gone has closed.
             drop(closed.await);
         }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&rusqlite::Connection, &Seals) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.inner.shared);
+        self.inner.hot.ask(move |conn| read(conn, &shared.seals.load())).await
     }
 
     fn none(&self, upstream: &str, states: &[State]) -> bool {

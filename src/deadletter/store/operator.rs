@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::job::Work;
 use super::rows::{self, int};
+use super::sealing;
 use super::trouble::Trouble;
 use super::turns::{self, To};
 use crate::deadletter::id::LetterId;
@@ -19,7 +20,8 @@ pub(super) fn act(
     if_match: Option<&str>,
     act: Act,
 ) -> Result<Letter, Trouble> {
-    let (n, letter) = rows::find(work.conn, id)?;
+    let found = rows::find(work.conn, id)?.open(work.seals);
+    let letter = &found.letter;
     if if_match.is_some_and(|wanted| !meets(wanted, &letter.etag())) {
         return Err(StoreError::Changed { etag: letter.etag() }.into());
     }
@@ -31,12 +33,15 @@ pub(super) fn act(
     if act == Act::Replay && lacking {
         return Err(StoreError::Standing(letter.state).into());
     }
+    if let (Act::Replay, Some(key)) = (act, found.locked(work.seals)) {
+        return Err(StoreError::Locked { id, key }.into());
+    }
     let (to, attempts_made) = match act {
         Act::Replay => (To::Pending { next_attempt_at_ms: work.now_ms }, 0),
         Act::Discard => (To::Discarded, letter.attempts_made),
     };
-    turns::put(work.conn, n, &letter, to, attempts_made, work.now_ms)?;
-    rows::load(work.conn, id)
+    turns::put(work.conn, &found, to, attempts_made, work.now_ms)?;
+    rows::load(work.conn, id, work.seals)
 }
 
 /// What stands in a stored path for a credential.
@@ -44,10 +49,10 @@ const MASKED: &str = "***";
 
 /// Parks a letter that is still pending; whether it was.
 pub(super) fn park(work: &Work<'_>, id: LetterId, because: Because) -> Result<bool, Trouble> {
-    let (n, letter) = rows::find(work.conn, id)?;
-    let pending = letter.state == State::Pending;
+    let found = rows::find(work.conn, id)?;
+    let pending = found.letter.state == State::Pending;
     if pending {
-        turns::put(work.conn, n, &letter, To::Parked(because), letter.attempts_made, work.now_ms)?;
+        turns::put(work.conn, &found, To::Parked(because), found.letter.attempts_made, work.now_ms)?;
     }
     Ok(pending)
 }
@@ -77,9 +82,9 @@ pub(super) fn purge(work: &Work<'_>, ids: &[LetterId]) -> Result<u64, Trouble> {
 pub(super) fn park_damaged(work: &Work<'_>, ids: &[LetterId]) -> Result<(), Trouble> {
     for id in ids {
         match rows::find(work.conn, *id) {
-            Ok((n, letter)) if letter.state == State::Pending => {
+            Ok(found) if found.letter.state == State::Pending => {
                 let to = To::Parked(Because::Damaged);
-                turns::put(work.conn, n, &letter, to, letter.attempts_made, work.now_ms)?;
+                turns::put(work.conn, &found, to, found.letter.attempts_made, work.now_ms)?;
             }
             Ok(_) | Err(Trouble::Said(_)) => {}
             Err(trouble) => return Err(trouble),
@@ -138,14 +143,21 @@ pub(super) fn retain(work: &Work<'_>, retention: Retention, now_ms: u64) -> Resu
         }
     }
     for id in expiring(work.conn, now_ms, turn)? {
-        let (n, letter) = rows::find(work.conn, id)?;
+        let found = rows::find(work.conn, id)?;
         let to = To::Parked(Because::Expired);
-        turns::put(work.conn, n, &letter, to, letter.attempts_made, work.now_ms)?;
-        retained.expired.push(Gone { id, upstream: letter.upstream, was: State::Pending });
+        turns::put(work.conn, &found, to, found.letter.attempts_made, work.now_ms)?;
+        retained.expired.push(Gone { id, upstream: found.letter.upstream, was: State::Pending });
     }
-    let free: i64 = work.conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
     // On a full disk every page counts: the reserve is to come back.
     let slack = if work.room.starved { 0 } else { VACUUM_SLACK };
+    let more = !sealing::scrubbing(work)? && vacuum(work, slack)?;
+    retained.more = retained.removed.len() >= turn || retained.expired.len() >= turn || more;
+    Ok(retained)
+}
+
+/// Gives some of the pages that are free beyond `slack` back to the disk; whether there are more.
+pub(super) fn vacuum(work: &Work<'_>, slack: u64) -> Result<bool, Trouble> {
+    let free: i64 = work.conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
     let spare = free.cast_unsigned().saturating_sub(slack);
     let most = VACUUM_PAGES.min(work.room.limits.checkpoint_pages() / 2);
     if spare > 0 {
@@ -154,8 +166,7 @@ pub(super) fn retain(work: &Work<'_>, retention: Retention, now_ms: u64) -> Resu
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
     }
-    retained.more = retained.removed.len() >= turn || retained.expired.len() >= turn || spare > most;
-    Ok(retained)
+    Ok(spare > most)
 }
 
 fn standing_since(

@@ -1,19 +1,30 @@
 //! The store's handle, as operators and retention use it.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
 use super::file::Place;
+use super::job::Asked;
 use super::operator;
 use super::recover::{self, Check};
 use super::rows;
+use super::salvage::place;
+use super::sealing::Seals;
 use super::space::Limits;
+use super::trail;
 use super::trouble::Trouble;
-use super::{Store, capture, find};
+use super::{Store, capture, contents, find, sealing};
 use crate::deadletter::codec;
 use crate::deadletter::id::LetterId;
+use crate::deadletter::key_use::Tended;
 use crate::deadletter::letter::{Because, Letter, State};
 use crate::deadletter::line;
 use crate::deadletter::query::{
     Act, BulkResult, Cursor, Exported, Filter, Imported, Page, Report, Retained, Stats, StoreError,
 };
+use crate::deadletter::seal::Keys;
 
 /// So many letters at most at once in a bulk act, a purge, a verification: between two chunks others have their turn.
 const CHUNK: u32 = 100;
@@ -30,6 +41,10 @@ const LATEST_ID_MS: u64 = 1 << 47;
 /// A state with so few letters is sorted rather than looked for in the list of all.
 const RARE: u64 = 1000;
 
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Store {
     /// A page of letters with their trails, newest first; `limit` is 1 to 1,000.
     ///
@@ -37,7 +52,9 @@ impl Store {
     /// `Unavailable`.
     pub async fn list(&self, filter: Filter, limit: u32, cursor: Option<Cursor>) -> Result<Page, StoreError> {
         let rare = filter.state.is_some_and(|state| self.figures().total(state) <= RARE);
-        self.inner.slow.ask(move |conn| find::page(conn, &filter, limit, cursor, rare)).await
+        let read =
+            move |conn: &Connection, seals: &Seals| find::page(conn, &filter, (limit, cursor), rare, seals);
+        self.read_slowly(read).await
     }
 
     /// An operator's replay: pending or parked -> pending, due now, attempts counted anew. `if_match` as the header says it.
@@ -159,29 +176,33 @@ impl Store {
     /// `Unavailable`, `Full`.
     pub async fn verify(&self) -> Result<Report, StoreError> {
         let place = Place::new(&self.inner.path);
-        let look = move |conn: &rusqlite::Connection| {
+        let look = move |conn: &Connection, _: &Seals| {
             let mut file = recover::problems(conn, Check::All, 100)?;
             let aside = place.damaged()?;
             file.extend(aside.iter().map(|path| format!("{} was set aside as damaged", path.display())));
             Ok(file)
         };
-        let mut report = Report { file: self.inner.slow.ask(look).await?, ..Report::default() };
+        let mut report = Report { file: self.read_slowly(look).await?, ..Report::default() };
         let mut after = None;
         loop {
-            let chunk = self.inner.slow.ask(move |conn| {
-                let letters = find::from_oldest(conn, &Filter::default(), after, CHUNK)?;
-                let (mut damaged, mut last) = (Vec::new(), None);
-                for (n, letter) in &letters {
-                    last = Some(letter.id);
-                    match rows::content(conn, *n, letter) {
+            let chunk = self.read_slowly(move |conn, seals| {
+                let letters = find::from_oldest(conn, &Filter::default(), after, CHUNK, seals)?;
+                let (mut damaged, mut locked, mut last) = (Vec::new(), Vec::new(), None);
+                for found in &letters {
+                    last = Some(found.letter.id);
+                    match contents::read(conn, found, seals) {
                         Ok(_) => {}
                         Err(Trouble::Said(StoreError::Damaged(id))) => damaged.push(id),
+                        Err(Trouble::Said(StoreError::Locked { key, .. })) => locked.push(key),
                         Err(trouble) => return Err(trouble),
                     }
                 }
-                Ok((letters.len(), damaged, last))
+                Ok((letters.len(), damaged, locked, last))
             });
-            let (read, damaged, last) = chunk.await?;
+            let (read, damaged, locked, last) = chunk.await?;
+            for key in locked {
+                *report.locked.entry(key).or_default() += 1;
+            }
             report.letters += u64::try_from(read).unwrap_or_default();
             let left = NAMED.saturating_sub(report.damaged.len());
             report.damaged.extend(damaged.iter().take(left));
@@ -200,7 +221,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn stats(&self, filter: Filter) -> Result<Stats, StoreError> {
-        self.inner.slow.ask(move |conn| find::stats(conn, &filter)).await
+        self.read_slowly(move |conn, seals| find::stats(conn, &filter, seals)).await
     }
 
     /// Some letters as lines, in the order of their capture, from after `after` on; a page is some hundred lines, or a few
@@ -209,28 +230,28 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn export(&self, filter: Filter, after: Option<LetterId>) -> Result<Exported, StoreError> {
-        let read = move |conn: &rusqlite::Connection| {
-            let letters = find::from_oldest(conn, &filter, after, CHUNK)?;
+        let read = move |conn: &Connection, seals: &Seals| {
+            let letters = find::from_oldest(conn, &filter, after, CHUNK, seals)?;
             let mut more = u32::try_from(letters.len()).is_ok_and(|found| found == CHUNK);
             let (mut lines, mut last, mut bytes) = (Vec::new(), None, 0);
-            for (n, mut letter) in letters {
+            for mut found in letters {
                 if bytes >= EXPORT_BYTES {
                     more = true;
                     break;
                 }
-                letter.attempts = rows::trail(conn, n)?;
-                let content = match rows::content(conn, n, &letter) {
+                found.letter.attempts = trail::read(conn, &found, seals)?;
+                let content = match contents::read(conn, &found, seals) {
                     Ok(content) => Some(content),
-                    Err(Trouble::Said(StoreError::Damaged(_))) => None,
+                    Err(Trouble::Said(StoreError::Damaged(_) | StoreError::Locked { .. })) => None,
                     Err(trouble) => return Err(trouble),
                 };
-                bytes += letter.body_bytes;
-                lines.push(line::write(&letter, &rows::body_sum(conn, n)?, content.as_ref())?);
-                last = Some(letter.id);
+                bytes += found.letter.body_bytes;
+                lines.push(line::write(&found.letter, &found.body_sum, content.as_ref())?);
+                last = Some(found.letter.id);
             }
             Ok(Exported { lines, next: last.filter(|_| more) })
         };
-        self.inner.slow.ask(read).await
+        self.read_slowly(read).await
     }
 
     /// Takes an exported line in; a letter that is there stays as it is. One that was being sent is judged as after a crash.
@@ -242,8 +263,9 @@ impl Store {
         if letter.id.created_ms() >= LATEST_ID_MS {
             return Err(StoreError::Invalid("not a letter: `id` is beyond all time".to_owned()));
         }
-        let content = content.map(|content| (codec::encode(&content.headers), content.body));
-        let bytes = content.as_ref().map_or(0, |(headers, body)| headers.len() + body.len()) + text.len() / 4;
+        let content = content.map(|content| (codec::encode(&content.headers), content));
+        let size = content.as_ref().map_or(0, |(headers, content)| headers.len() + content.body.len());
+        let bytes = size + text.len() / 4;
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let take_in = move |work: &mut super::Work<'_>| {
             let id = letter.id;
@@ -251,18 +273,64 @@ impl Store {
                 return Ok(Imported::Already(id));
             }
             capture::make_room(work, bytes)?;
-            let content = content.as_ref().map(|(headers, body)| (headers.clone(), body.as_ref()));
-            recover::place(work.conn, &letter, &body_sum, content)?;
+            let content = content.as_ref().map(|(headers, content)| (&headers[..], content));
+            place(work.conn, &letter, &body_sum, content, work.seals)?;
             if letter.state == State::Sending {
-                let (n, letter) = rows::find(work.conn, id)?;
+                let found = rows::find(work.conn, id)?;
                 let to = recover::judged(&letter, work.now_ms);
-                super::turns::put(work.conn, n, &letter, to, letter.attempts_made, work.now_ms)?;
+                super::turns::put(work.conn, &found, to, letter.attempts_made, work.now_ms)?;
             }
             *work.last_id = (*work.last_id).max(Some(id));
             work.unsure.made.push(id);
             Ok(Imported::New(id))
         };
         self.wanted(bytes, take_in).await
+    }
+
+    /// One step of what keys leave to be done: letters in the clear and under old keys are sealed with the current one, letters
+    /// whose key is back join their lines. Call it each few seconds, soon again if there is `more`.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Full`.
+    pub async fn tend(&self) -> Result<Tended, StoreError> {
+        let walk = *held(&self.inner.walk);
+        let step = move |work: &mut super::Work<'_>| {
+            let mut walk = walk;
+            Ok((sealing::tend(work, &mut walk)?, walk))
+        };
+        let (mut tended, walk) = self.write(0, step).await?;
+        *held(&self.inner.walk) = walk;
+        if tended.scrub {
+            // The reply is lost with the writer, which has closed then.
+            let (reply, done) = oneshot::channel();
+            let asked = self.inner.writer.try_send(Asked::Scrub(reply)).is_ok();
+            tended.scrub = asked && done.await.unwrap_or(false);
+            if tended.scrub {
+                self.write(0, |work| sealing::scrubbed(work)).await?;
+            }
+        }
+        Ok(tended)
+    }
+
+    /// Other keys are in force from the next batch on; what they leave to be done [`Self::tend`] does.
+    pub fn rekey(&self, keys: Keys) {
+        self.inner.shared.keys.store(Arc::new(keys));
+        // A queue that is full is a batch that comes.
+        drop(self.inner.writer.try_send(Asked::Wake));
+        self.inner.rekeyed.notify_one();
+    }
+
+    /// Waits until there are other keys.
+    pub async fn rekeyed(&self) {
+        self.inner.rekeyed.notified().await;
+    }
+
+    async fn read_slowly<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection, &Seals) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.inner.shared);
+        self.inner.slow.ask(move |conn| read(conn, &shared.seals.load())).await
     }
 
     /// One turn of retention: removes what was kept long enough, parks what expired, gives space back to the disk; a bounded

@@ -2,15 +2,15 @@
 
 use std::cell::Cell;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
+use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, params};
 
 use super::file::{Id, Place};
 use super::job::Unsure;
-use super::rows::{self, COLUMNS};
+use super::rows;
 use super::schema::{self, Head, Schema, VERSION};
 use super::space::{self, Limits};
 use super::trouble::{Reach, Trouble};
@@ -18,7 +18,6 @@ use super::turns::{self, To};
 use super::wal::{self, Lost};
 use crate::clock;
 use crate::config::model::Sync;
-use crate::deadletter::codec;
 use crate::deadletter::id::LetterId;
 use crate::deadletter::letter::{Because, Letter, State};
 use crate::deadletter::query::{OpenError, Opened, StoreError};
@@ -207,9 +206,9 @@ fn judge(conn: &Connection, opened: &mut Opened) -> Result<(), Trouble> {
     let now_ms = clock::unix_ms();
     let transaction = conn.unchecked_transaction()?;
     for id in left {
-        let (n, letter) = rows::find(conn, id)?;
-        let to = judged(&letter, now_ms);
-        turns::put(conn, n, &letter, to, letter.attempts_made, now_ms)?;
+        let found = rows::find(conn, id)?;
+        let to = judged(&found.letter, now_ms);
+        turns::put(conn, &found, to, found.letter.attempts_made, now_ms)?;
         match to {
             To::Pending { .. } => opened.resumed.push(id),
             _ => opened.parked.push(id),
@@ -236,120 +235,20 @@ fn undo(conn: &Connection, unsure: &Unsure) -> Result<(), Trouble> {
         Err(trouble) => Err(trouble),
     };
     for id in &unsure.made {
-        if let Some((n, letter)) = found(id)? {
-            rows::remove(conn, n)?;
-            if let Some(key) = &letter.order_key {
-                turns::reorder(conn, &letter.upstream, key)?;
+        if let Some(found) = found(id)? {
+            rows::remove(conn, found.n)?;
+            if let Some(key) = &found.order {
+                turns::reorder(conn, &found.letter.upstream, key)?;
             }
         }
     }
     for id in &unsure.begun {
-        if let Some((n, letter)) = found(id)?
-            && letter.state == State::Sending
+        if let Some(found) = found(id)?
+            && found.letter.state == State::Sending
         {
             let to = To::Pending { next_attempt_at_ms: now_ms };
-            turns::put(conn, n, &letter, to, letter.attempts_made, now_ms)?;
+            turns::put(conn, &found, to, found.letter.attempts_made, now_ms)?;
         }
     }
     Ok(transaction.commit()?)
-}
-
-/// Copies every letter that can be read of a damaged file; says how many. One whose content is damaged comes without it, parked.
-/// What the fresh file does not take ends it; what the damaged one does not give is asked for twice, then passed over.
-pub(super) fn salvage(damaged: &Path, conn: &Connection) -> Result<Salvaged, Trouble> {
-    let mut salvaged = Salvaged::default();
-    let old = match schema::reader(damaged) {
-        Err(trouble) if trouble.is_damage() => return Ok(Salvaged { missed: true, ..salvaged }),
-        old => old?,
-    };
-    let (mut last, mut gap) = (0_i64, 0_u32);
-    let mut transaction = conn.unchecked_transaction()?;
-    while gap < GAP_MAX {
-        match next_letter(&old, last).or_else(|_| next_letter(&old, last)) {
-            Ok(None) => break,
-            Ok(Some((n, letter, body_sum))) => {
-                (last, gap) = (n, 0);
-                match take_over(&old, conn, n, letter, &body_sum) {
-                    Ok(whole) => {
-                        salvaged.letters += 1;
-                        salvaged.missed |= !whole;
-                    }
-                    Err(trouble) if trouble.reach() == Reach::One => salvaged.missed = true,
-                    Err(trouble) => return Err(trouble),
-                }
-                if salvaged.letters % BETWEEN_COMMITS == 0 {
-                    transaction.commit()?;
-                    conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)?;
-                    transaction = conn.unchecked_transaction()?;
-                }
-            }
-            Err(_) => (last, gap, salvaged.missed) = (last + 1, gap + 1, true),
-        }
-    }
-    transaction.commit()?;
-    Ok(salvaged)
-}
-
-/// What a salvage came to.
-#[derive(Debug, Default)]
-pub(super) struct Salvaged {
-    pub(super) letters: u64,
-    /// Something could not be read.
-    pub(super) missed: bool,
-}
-
-/// So many numbers in a row without a readable letter end a salvage.
-const GAP_MAX: u32 = 10_000;
-const BETWEEN_COMMITS: u64 = 500;
-
-fn next_letter(old: &Connection, after: i64) -> Result<Option<(i64, Letter, Vec<u8>)>, Trouble> {
-    let mut statement = old.prepare_cached(&format!(
-        "SELECT {COLUMNS}, l.body_sha256 FROM letters AS l NOT INDEXED WHERE l.n > ?1 ORDER BY l.n LIMIT 1"
-    ))?;
-    let mut found = statement.query(params![after])?;
-    let Some(row) = found.next()? else { return Ok(None) };
-    let (n, letter) = rows::letter(row)?;
-    Ok(Some((n, letter, row.get("body_sha256")?)))
-}
-
-/// Whether its content came with it.
-fn take_over(
-    old: &Connection,
-    conn: &Connection,
-    n: i64,
-    mut letter: Letter,
-    body_sum: &[u8],
-) -> Result<bool, Trouble> {
-    let sum = body_sum.try_into().map_err(|_| Trouble::from("no checksum".to_owned()))?;
-    letter.attempts = rows::trail(old, n).or_else(|_| rows::trail(old, n)).unwrap_or_default();
-    let content = rows::content(old, n, &letter).or_else(|_| rows::content(old, n, &letter)).ok();
-    if content.is_none() && matches!(letter.state, State::Pending | State::Sending) {
-        (letter.state, letter.parked_because) = (State::Parked, Some(Because::Damaged));
-        (letter.next_attempt_at_ms, letter.heartbeat_at_ms) = (None, None);
-    }
-    place(
-        conn,
-        &letter,
-        &sum,
-        content.as_ref().map(|content| (codec::encode(&content.headers), &content.body[..])),
-    )?;
-    Ok(content.is_some())
-}
-
-/// Puts a whole letter into the file, in its place in its key's order.
-pub(super) fn place(
-    conn: &Connection,
-    letter: &Letter,
-    body_sum: &codec::Sum,
-    content: Option<(Vec<u8>, &[u8])>,
-) -> Result<(), Trouble> {
-    let behind = letter.state == State::Pending && letter.order_key.is_some();
-    let n = rows::insert(conn, letter, body_sum, behind)?;
-    if let Some((headers, body)) = content {
-        rows::put_content(conn, n, letter, &headers, (body, body_sum))?;
-    }
-    match &letter.order_key {
-        Some(key) => turns::reorder(conn, &letter.upstream, key),
-        None => Ok(()),
-    }
 }

@@ -3,57 +3,212 @@
 //! A word that this Fender does not know (a hand was on the file) reads as the most careful one: a list never fails for one
 //! row.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, named_params};
 
+use super::sealing::Seals;
+use super::trail;
 use super::trouble::Trouble;
-use crate::deadletter::codec::{self, Sealed, Sum};
+use crate::deadletter::codec::{self, Sum};
 use crate::deadletter::id::LetterId;
-use crate::deadletter::letter::{ANSWER_MAX, Attempt, Because, Content, ERROR_MAX, Letter, State, TRAIL_MAX};
+use crate::deadletter::letter::{Because, Letter, SealedWith, State};
 use crate::deadletter::query::StoreError;
+use crate::deadletter::seal::{Bound, KeyId, Part, Shut};
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
 
-/// The columns that [`letter`] reads, of `letters AS l`.
+/// The columns that [`Found::read`] reads, of `letters AS l`.
 pub(super) const COLUMNS: &str = "l.n, l.id, l.upstream, l.route, l.state, l.verdict, l.reason, \
     l.parked_because, l.method, l.path, l.order_key, l.idempotency_key, l.key_name, l.key_value, l.body_bytes, \
-    l.created_at, l.updated_at, l.next_attempt_at, l.heartbeat_at, l.expires_at, l.version, l.priority, l.repeatable, \
-    l.attempts_made";
+    l.body_sha256, l.created_at, l.updated_at, l.next_attempt_at, l.heartbeat_at, l.expires_at, l.version, l.priority, \
+    l.repeatable, l.attempts_made, l.key_id, l.head, l.order_word";
 
-/// A letter's number in the file, and the letter without its trail.
-pub(super) fn letter(row: &Row<'_>) -> rusqlite::Result<(i64, Letter)> {
-    let word = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-    let time = |column| row.get::<_, Option<i64>>(column).map(|time| time.map(uint));
-    let key_name: Option<String> = row.get("key_name")?;
-    let key_value: Option<String> = row.get("key_value")?;
-    let letter = Letter {
-        id: id(row, "id")?,
-        upstream: row.get("upstream")?,
-        route: row.get("route")?,
-        state: State::of(word("state")?).unwrap_or(State::Parked),
-        verdict: verdict(word("verdict")?).unwrap_or(Verdict::Ambiguous),
-        reason: reason(word("reason")?),
-        parked_because: row
-            .get::<_, Option<String>>("parked_because")?
-            .map(|word| Because::of(&word).unwrap_or(Because::Operator)),
-        method: row.get("method")?,
-        path: row.get("path")?,
-        order_key: row.get("order_key")?,
-        idempotency_key: row.get("idempotency_key")?,
-        key_header: key_name.zip(key_value),
-        body_bytes: uint(row.get("body_bytes")?),
-        created_at_ms: uint(row.get("created_at")?),
-        updated_at_ms: uint(row.get("updated_at")?),
-        next_attempt_at_ms: time("next_attempt_at")?,
-        heartbeat_at_ms: time("heartbeat_at")?,
-        expires_at_ms: uint(row.get("expires_at")?),
-        version: uint(row.get("version")?),
-        attempts: Vec::new(),
-        priority: row.get("priority")?,
-        repeatable: row.get("repeatable")?,
-        attempts_made: row.get("attempts_made")?,
-    };
-    Ok((row.get("n")?, letter))
+/// A letter as its row has it, without its trail.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Its number in the file.
+    pub(super) n: i64,
+    /// Until it is opened, what of it is sealed is empty here.
+    pub(super) letter: Letter,
+    /// The order key as it stands in the file: itself, or its tag.
+    pub(super) order: Option<String>,
+    /// The checksum of its body; empty while it is sealed.
+    pub(super) body_sum: Vec<u8>,
+    /// What may bear payload, as it stands in the file.
+    pub(super) form: Form,
+    /// Why it did not open.
+    pub(super) shut: Option<Shut>,
+}
+
+/// Those columns of a letter that may bear payload, as they stand in the file.
+#[derive(Debug, Clone)]
+pub(super) struct Form {
+    /// '' in the clear.
+    pub(super) key_id: String,
+    pub(super) path: String,
+    pub(super) order_key: Option<String>,
+    pub(super) order_word: Option<String>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) key_name: Option<String>,
+    pub(super) key_value: Option<String>,
+    pub(super) body_sum: Vec<u8>,
+    pub(super) head: Option<Vec<u8>>,
+}
+
+/// What stands for a path that cannot be read.
+const SEALED: &str = "(sealed)";
+
+impl Form {
+    /// The one in which a letter is written now. `path`: with the secret that may be in it, by which captures are compared.
+    pub(super) fn of(letter: &Letter, path: &str, body_sum: &[u8], seals: &Seals) -> Result<Self, Trouble> {
+        let order_key = letter.order_key.as_ref().map(|word| seals.order(word));
+        let (key_name, key_value) = letter.key_header.clone().unzip();
+        let Some((key, tags)) = seals.writing()? else {
+            return Ok(Self {
+                key_id: String::new(),
+                path: letter.path.clone(),
+                order_word: letter.order_key.clone().filter(|_| seals.tags.is_some()),
+                order_key,
+                idempotency_key: letter.idempotency_key.clone(),
+                key_name,
+                key_value,
+                body_sum: body_sum.to_vec(),
+                head: None,
+            });
+        };
+        let once = |own| tags.tag("once", &[own, &letter.upstream, &letter.method, path]);
+        let mut fields = vec![("path".to_owned(), letter.path.clone().into_bytes())];
+        let mut add = |name: &str, value: Option<&str>| {
+            fields.extend(value.map(|value| (name.to_owned(), value.as_bytes().to_vec())));
+        };
+        add("order_key", letter.order_key.as_deref());
+        add("idempotency_key", letter.idempotency_key.as_deref());
+        add("key_name", key_name.as_deref());
+        add("key_value", key_value.as_deref());
+        fields.push(("body_sha256".to_owned(), body_sum.to_vec()));
+        let head = key.seal(Part::Head, bound(letter), &codec::encode(&fields));
+        Ok(Self {
+            key_id: key.id().to_string(),
+            path: String::new(),
+            order_key,
+            order_word: None,
+            idempotency_key: letter.idempotency_key.as_deref().map(once),
+            key_name: None,
+            key_value: None,
+            body_sum: Vec::new(),
+            head: Some(head?),
+        })
+    }
+}
+
+/// What a letter's sealed parts are bound to.
+pub(super) fn bound(letter: &Letter) -> Bound<'_> {
+    Bound { id: Some(letter.id), upstream: &letter.upstream, method: &letter.method }
+}
+
+impl Found {
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let word = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+        let time = |column| row.get::<_, Option<i64>>(column).map(|time| time.map(uint));
+        let form = Form {
+            key_id: row.get("key_id")?,
+            path: row.get("path")?,
+            order_key: row.get("order_key")?,
+            order_word: row.get("order_word")?,
+            idempotency_key: row.get("idempotency_key")?,
+            key_name: row.get("key_name")?,
+            key_value: row.get("key_value")?,
+            body_sum: row.get("body_sha256")?,
+            head: row.get("head")?,
+        };
+        let clear = form.key_id.is_empty();
+        let own = |value: &Option<String>| value.clone().filter(|_| clear);
+        let letter = Letter {
+            id: id(row, "id")?,
+            upstream: row.get("upstream")?,
+            route: row.get("route")?,
+            state: State::of(word("state")?).unwrap_or(State::Parked),
+            verdict: verdict(word("verdict")?).unwrap_or(Verdict::Ambiguous),
+            reason: reason(word("reason")?),
+            parked_because: row
+                .get::<_, Option<String>>("parked_because")?
+                .map(|word| Because::of(&word).unwrap_or(Because::Operator)),
+            method: row.get("method")?,
+            path: form.path.clone(),
+            order_key: own(&form.order_word).or_else(|| own(&form.order_key)),
+            idempotency_key: own(&form.idempotency_key),
+            key_header: form.key_name.clone().zip(form.key_value.clone()),
+            body_bytes: uint(row.get("body_bytes")?),
+            created_at_ms: uint(row.get("created_at")?),
+            updated_at_ms: uint(row.get("updated_at")?),
+            next_attempt_at_ms: time("next_attempt_at")?,
+            heartbeat_at_ms: time("heartbeat_at")?,
+            expires_at_ms: uint(row.get("expires_at")?),
+            version: uint(row.get("version")?),
+            attempts: Vec::new(),
+            priority: row.get("priority")?,
+            repeatable: row.get("repeatable")?,
+            attempts_made: row.get("attempts_made")?,
+            sealed: None,
+        };
+        let n = row.get("n")?;
+        Ok(Self {
+            n,
+            letter,
+            order: form.order_key.clone(),
+            body_sum: form.body_sum.clone(),
+            form,
+            shut: None,
+        })
+    }
+
+    /// With what of it is sealed, as far as the keys open it.
+    pub(super) fn open(mut self, seals: &Seals) -> Self {
+        if self.form.key_id.is_empty() {
+            return self;
+        }
+        let sealed = self.form.head.as_deref().unwrap_or_default();
+        let opened = match seals.keys.open(Part::Head, bound(&self.letter), sealed) {
+            Ok(head) => codec::decode(&head).ok_or(Shut::Damaged),
+            Err(shut) => Err(shut),
+        };
+        let key = self.form.key_id.parse::<KeyId>();
+        self.letter.sealed =
+            key.ok().map(|key| SealedWith { key, locked: matches!(opened, Err(Shut::Missing(_))) });
+        match opened {
+            Ok(fields) => self.fill(fields),
+            Err(shut) => {
+                SEALED.clone_into(&mut self.letter.path);
+                self.shut = Some(shut);
+            }
+        }
+        self
+    }
+
+    fn fill(&mut self, fields: Vec<(String, Vec<u8>)>) {
+        let (mut name, mut value) = (None, None);
+        for (field, bytes) in fields {
+            if field == "body_sha256" {
+                self.body_sum = bytes;
+                continue;
+            }
+            let text = String::from_utf8(bytes).ok();
+            match field.as_str() {
+                "path" => self.letter.path = text.unwrap_or_default(),
+                "order_key" => self.letter.order_key = text,
+                "idempotency_key" => self.letter.idempotency_key = text,
+                "key_name" => name = text,
+                "key_value" => value = text,
+                _ => {}
+            }
+        }
+        self.letter.key_header = name.zip(value);
+    }
+
+    /// Whether the key that it is sealed with is configured.
+    pub(super) fn locked(&self, seals: &Seals) -> Option<KeyId> {
+        self.form.key_id.parse().ok().filter(|key| seals.keys.find(*key).is_none())
+    }
 }
 
 pub(super) fn id<I: rusqlite::RowIndex>(row: &Row<'_>, column: I) -> rusqlite::Result<LetterId> {
@@ -85,95 +240,36 @@ pub(super) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// The letter of that id with its number, without its trail.
-pub(super) fn find(conn: &Connection, id: LetterId) -> Result<(i64, Letter), Trouble> {
+/// The letter of that id, without its trail; not opened.
+pub(super) fn find(conn: &Connection, id: LetterId) -> Result<Found, Trouble> {
     let mut statement =
         conn.prepare_cached(&format!("SELECT {COLUMNS} FROM letters AS l WHERE l.id = ?1"))?;
-    let found = statement.query_row([id.to_string()], letter).optional()?;
+    let found = statement.query_row([id.to_string()], Found::read).optional()?;
     found.ok_or_else(|| StoreError::NotFound(id).into())
 }
 
 /// The letter of that id, with its trail.
-pub(super) fn load(conn: &Connection, id: LetterId) -> Result<Letter, Trouble> {
-    let (n, mut letter) = find(conn, id)?;
-    letter.attempts = trail(conn, n)?;
-    Ok(letter)
+pub(super) fn load(conn: &Connection, id: LetterId, seals: &Seals) -> Result<Letter, Trouble> {
+    whole(conn, find(conn, id)?, seals)
 }
 
-/// A letter's attempts, oldest first.
-pub(super) fn trail(conn: &Connection, n: i64) -> Result<Vec<Attempt>, Trouble> {
-    let mut statement = conn.prepare_cached(
-        "SELECT at, outcome, status, error, duration_ms, answer FROM attempts WHERE n = ?1 ORDER BY a",
-    )?;
-    let attempts = statement.query_map([n], |row| {
-        Ok(Attempt {
-            at_ms: uint(row.get(0)?),
-            outcome: outcome(row.get_ref(1)?.as_str()?).unwrap_or(Outcome::Transient),
-            status: row.get(2)?,
-            error: row.get(3)?,
-            duration_ms: uint(row.get(4)?),
-            answer: row.get(5)?,
-        })
-    })?;
-    Ok(attempts.collect::<Result<_, _>>()?)
+/// The letter with its trail.
+pub(super) fn whole(conn: &Connection, found: Found, seals: &Seals) -> Result<Letter, Trouble> {
+    let mut found = found.open(seals);
+    found.letter.attempts = trail::read(conn, &found, seals)?;
+    Ok(found.letter)
 }
 
-/// Lengthens a letter's trail; the oldest attempts give way beyond [`TRAIL_MAX`].
-pub(super) fn lengthen(conn: &Connection, n: i64, attempts: &[Attempt]) -> Result<(), Trouble> {
-    let mut insert = conn.prepare_cached(
-        "INSERT INTO attempts (n, at, outcome, status, error, duration_ms, answer) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    let most = usize::try_from(TRAIL_MAX).unwrap_or(usize::MAX);
-    for attempt in attempts.iter().skip(attempts.len().saturating_sub(most)) {
-        insert.execute(params![
-            n,
-            int(attempt.at_ms),
-            attempt.outcome.as_str(),
-            attempt.status,
-            attempt.error.as_deref().map(|text| cut(text, ERROR_MAX)),
-            int(attempt.duration_ms),
-            attempt.answer.as_deref().map(|text| cut(text, ANSWER_MAX)),
-        ])?;
-    }
-    conn.prepare_cached(
-        "DELETE FROM attempts WHERE n = ?1 AND a <= (SELECT a FROM attempts WHERE n = ?1 ORDER BY a DESC LIMIT 1 OFFSET ?2)",
-    )?
-    .execute(params![n, TRAIL_MAX])?;
-    conn.prepare_cached(
-        "UPDATE letters SET trail = (SELECT count(*) FROM attempts WHERE n = ?1) WHERE n = ?1",
-    )?
-    .execute([n])?;
-    Ok(())
-}
-
-/// Drops the oldest attempt of a letter's trail.
-pub(super) fn shorten(conn: &Connection, n: i64) -> Result<(), Trouble> {
-    conn.prepare_cached(
-        "DELETE FROM attempts WHERE a = (SELECT a FROM attempts WHERE n = ?1 ORDER BY a LIMIT 1)",
-    )?
-    .execute([n])?;
-    Ok(())
-}
-
-/// The beginning of a text, at most `most` bytes, whole characters.
-fn cut(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
-}
-
-/// Inserts a letter with its trail; its content comes apart. Says its number.
-pub(super) fn insert(
-    conn: &Connection,
-    letter: &Letter,
-    body_sum: &Sum,
-    behind: bool,
-) -> Result<i64, Trouble> {
+/// Inserts a letter; its trail and its content come apart. Says its number.
+pub(super) fn insert(conn: &Connection, letter: &Letter, form: &Form, behind: bool) -> Result<i64, Trouble> {
     let mut statement: CachedStatement<'_> = conn.prepare_cached(
         "INSERT INTO letters (id, upstream, route, state, verdict, reason, parked_because, method, path, order_key, \
          idempotency_key, key_name, key_value, body_bytes, body_sha256, created_at, updated_at, next_attempt_at, \
-         heartbeat_at, expires_at, version, priority, repeatable, attempts_made, trail, behind) VALUES (:id, :upstream, \
-         :route, :state, :verdict, :reason, :parked_because, :method, :path, :order_key, :idempotency_key, :key_name, \
-         :key_value, :body_bytes, :body_sha256, :created_at, :updated_at, :next_attempt_at, :heartbeat_at, :expires_at, \
-         :version, :priority, :repeatable, :attempts_made, 0, :behind)",
+         heartbeat_at, expires_at, version, priority, repeatable, attempts_made, trail, behind, key_id, head, order_word) \
+         VALUES (:id, :upstream, :route, :state, :verdict, :reason, :parked_because, :method, :path, :order_key, \
+         :idempotency_key, :key_name, :key_value, :body_bytes, :body_sha256, :created_at, :updated_at, :next_attempt_at, \
+         :heartbeat_at, :expires_at, :version, :priority, :repeatable, :attempts_made, 0, :behind, :key_id, :head, \
+         :order_word)",
     )?;
     statement.execute(named_params! {
         ":id": letter.id.to_string(),
@@ -184,13 +280,13 @@ pub(super) fn insert(
         ":reason": letter.reason.map_or("", Reason::as_str),
         ":parked_because": letter.parked_because.map(Because::as_str),
         ":method": letter.method,
-        ":path": letter.path,
-        ":order_key": letter.order_key,
-        ":idempotency_key": letter.idempotency_key,
-        ":key_name": letter.key_header.as_ref().map(|(name, _)| name),
-        ":key_value": letter.key_header.as_ref().map(|(_, value)| value),
+        ":path": form.path,
+        ":order_key": form.order_key,
+        ":idempotency_key": form.idempotency_key,
+        ":key_name": form.key_name,
+        ":key_value": form.key_value,
         ":body_bytes": int(letter.body_bytes),
-        ":body_sha256": body_sum.as_slice(),
+        ":body_sha256": form.body_sum,
         ":created_at": int(letter.created_at_ms),
         ":updated_at": int(letter.updated_at_ms),
         ":next_attempt_at": letter.next_attempt_at_ms.map(int),
@@ -201,59 +297,11 @@ pub(super) fn insert(
         ":repeatable": letter.repeatable,
         ":attempts_made": letter.attempts_made,
         ":behind": behind,
+        ":key_id": form.key_id,
+        ":head": form.head,
+        ":order_word": form.order_word,
     })?;
-    let n = conn.last_insert_rowid();
-    if !letter.attempts.is_empty() {
-        lengthen(conn, n, &letter.attempts)?;
-    }
-    Ok(n)
-}
-
-/// Stores what goes up with a letter's replays.
-pub(super) fn put_content(
-    conn: &Connection,
-    n: i64,
-    letter: &Letter,
-    headers: &[u8],
-    (body, body_sum): (&[u8], &Sum),
-) -> Result<(), Trouble> {
-    let sum = seal(letter, headers, body_sum);
-    conn.prepare_cached("INSERT INTO contents (n, sha256, headers, body) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![n, sum.as_slice(), headers, body])?;
-    Ok(())
-}
-
-fn seal(letter: &Letter, headers: &[u8], body_sum: &[u8]) -> Sum {
-    let key_header = letter.key_header.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
-    let Letter { id, upstream, method, path, .. } = letter;
-    Sealed { id: *id, upstream, method, path, key_header, headers, body_sum }.sum()
-}
-
-/// What goes up with a letter's replays, if it is what was stored; `Damaged` if not.
-pub(super) fn content(conn: &Connection, n: i64, letter: &Letter) -> Result<Content, Trouble> {
-    let mut statement = conn.prepare_cached(
-        "SELECT c.sha256, c.headers, c.body, l.body_sha256 FROM contents AS c JOIN letters AS l USING (n) WHERE n = ?1",
-    )?;
-    let read = statement.query_row([n], |row| {
-        let (headers, body) = (row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?);
-        let body_sum = row.get_ref(3)?.as_blob()?;
-        let whole = row.get_ref(0)?.as_blob()? == seal(letter, headers, body_sum).as_slice()
-            && body_sum == codec::sum_of_body(body).as_slice();
-        let content = codec::decode(headers).filter(|_| whole);
-        Ok(content.map(|headers| Content { headers, body: bytes::Bytes::copy_from_slice(body) }))
-    });
-    let damaged = || StoreError::Damaged(letter.id).into();
-    match read.optional().map_err(Trouble::from) {
-        Ok(content) => content.flatten().ok_or_else(damaged),
-        Err(trouble) if trouble.is_damage() => Err(damaged()),
-        Err(trouble) => Err(trouble),
-    }
-}
-
-/// The checksum of a letter's body, as it was stored.
-pub(super) fn body_sum(conn: &Connection, n: i64) -> Result<Vec<u8>, Trouble> {
-    let mut statement = conn.prepare_cached("SELECT body_sha256 FROM letters WHERE n = ?1")?;
-    Ok(statement.query_row([n], |row| row.get(0))?)
+    Ok(conn.last_insert_rowid())
 }
 
 /// Removes a letter and all that is its.
@@ -262,4 +310,9 @@ pub(super) fn remove(conn: &Connection, n: i64) -> Result<(), Trouble> {
     conn.prepare_cached("DELETE FROM attempts WHERE n = ?1")?.execute([n])?;
     conn.prepare_cached("DELETE FROM letters WHERE n = ?1")?.execute([n])?;
     Ok(())
+}
+
+/// A checksum as it is compared; what has not its length is none.
+pub(super) fn sum_of(bytes: &[u8]) -> Option<Sum> {
+    bytes.try_into().ok()
 }

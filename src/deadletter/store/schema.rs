@@ -12,10 +12,10 @@ use crate::config::model::Sync;
 const APPLICATION: i64 = 0x466e_6472;
 
 /// Each brings the schema from its number to the next. What was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2.sql")];
 
 /// The schema that this Fender writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 pub(super) const PAGE: u64 = 4096;
 
@@ -124,6 +124,11 @@ fn said(conn: &Connection) -> Result<Said, Trouble> {
         application: conn.pragma_query_value(None, "application_id", |row| row.get(0))?,
         tables: conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
     })
+}
+
+/// The schema of an open file.
+pub(super) fn version(conn: &Connection) -> Result<u32, Trouble> {
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
 /// Brings the schema up to date, each step in a transaction of its own.

@@ -48,9 +48,10 @@ impl Limits {
         usize::try_from(self.wal / (64 << 10)).unwrap_or(4).clamp(4, 128)
     }
 
-    /// Kept back of the quota for what deliveries and deletes may add: indexes split, short trails grow.
+    /// Kept back of the quota for what deliveries and deletes may add: indexes split, short trails grow, and many letters removed
+    /// at once lengthen the WAL.
     fn headroom(self) -> u64 {
-        (self.max / 256).max(16 * PAGE)
+        (self.max / 256).max((self.max / 32).clamp(16 * PAGE, 32 * PAGE))
     }
 
     /// What SQLite itself is told: room for deletes, whose indexes may grow, is left above what captures may take.
@@ -133,6 +134,11 @@ impl Room {
         self.starved || !self.holds(PAGE)
     }
 
+    /// So many bytes of bodies may be written anew at once.
+    pub(super) const fn step_bytes(&self) -> u64 {
+        self.limits.batch_bytes()
+    }
+
     /// Notes that a letter of so many bytes came in.
     pub(super) fn take(&mut self, bytes: u64) {
         let pages = pages_of(bytes);
@@ -144,7 +150,7 @@ impl Room {
 }
 
 /// Index pages that any batch rewrites.
-const BATCH_PAGES: u64 = 24;
+const BATCH_PAGES: u64 = 26;
 
 /// Pages that a letter adds: its content, its row and its share of the indexes.
 fn pages_of(bytes: u64) -> u64 {

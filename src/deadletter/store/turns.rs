@@ -3,7 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::job::Work;
-use super::rows::{self, int, uint};
+use super::rows::{self, Found, int, uint};
+use super::trail;
 use super::trouble::Trouble;
 use crate::deadletter::id::LetterId;
 use crate::deadletter::letter::{Attempt, Because, Due, Letter, Settled, State};
@@ -44,8 +45,7 @@ impl From<Settled> for To {
 /// Changes where a letter stands, `attempts_made` included, and gives its key's turn to who has it now.
 pub(super) fn put(
     conn: &Connection,
-    n: i64,
-    letter: &Letter,
+    found: &Found,
     to: To,
     attempts_made: u32,
     now_ms: u64,
@@ -54,14 +54,14 @@ pub(super) fn put(
     let because = if let To::Parked(because) = to { Some(because.as_str()) } else { None };
     let heartbeat = matches!(to, To::Sending).then(|| int(now_ms));
     // It stands behind until its key has been looked at.
-    let behind = next.is_some() && letter.order_key.is_some();
+    let behind = next.is_some() && found.order.is_some();
     conn.prepare_cached(
         "UPDATE letters SET state = ?2, next_attempt_at = ?3, parked_because = ?4, heartbeat_at = ?5, behind = ?6, \
          attempts_made = ?7, updated_at = ?8, version = version + 1 WHERE n = ?1",
     )?
-    .execute(params![n, to.state().as_str(), next, because, heartbeat, behind, attempts_made, int(now_ms)])?;
-    match &letter.order_key {
-        Some(key) => reorder(conn, &letter.upstream, key),
+    .execute(params![found.n, to.state().as_str(), next, because, heartbeat, behind, attempts_made, int(now_ms)])?;
+    match &found.order {
+        Some(key) => reorder(conn, &found.letter.upstream, key),
         None => Ok(()),
     }
 }
@@ -100,6 +100,15 @@ fn standing(conn: &Connection, upstream: &str, key: &str, state: State) -> Resul
     Ok(statement.exists(params![key, upstream, state.as_str()])?)
 }
 
+/// Whether a letter of this key is on its way, or waits for its turn: those that stepped aside hold up nobody.
+pub(super) fn in_line(conn: &Connection, upstream: &str, key: &str) -> Result<bool, Trouble> {
+    let mut statement = conn.prepare_cached(
+        "SELECT 1 FROM letters INDEXED BY keyed WHERE order_key = ?1 AND upstream = ?2 AND state = 'pending' \
+         AND behind IN (0, 1) AND order_key IS NOT NULL LIMIT 1",
+    )?;
+    Ok(statement.exists(params![key, upstream])? || standing(conn, upstream, key, State::Sending)?)
+}
+
 /// Whether a letter of this key is pending or sending; with `hold` a parked one counts too.
 pub(super) fn waiting(conn: &Connection, upstream: &str, key: &str, hold: bool) -> Result<bool, Trouble> {
     Ok(standing(conn, upstream, key, State::Pending)?
@@ -107,14 +116,14 @@ pub(super) fn waiting(conn: &Connection, upstream: &str, key: &str, hold: bool) 
         || (hold && standing(conn, upstream, key, State::Parked)?))
 }
 
-/// Who may be replayed now.
+/// Who may be replayed now, and the key that each is sealed with.
 pub(super) fn due(
     conn: &Connection,
     upstream: &str,
     hold: bool,
     now_ms: u64,
     limit: u32,
-) -> Result<Vec<Due>, Trouble> {
+) -> Result<Vec<(Due, String)>, Trouble> {
     let now = int(now_ms);
     let found: i64 = conn
         .prepare_cached(
@@ -129,14 +138,18 @@ pub(super) fn due(
         _ => "turns",
     };
     let mut statement = conn.prepare_cached(&format!(
-        "SELECT id, order_key, attempts_made FROM letters AS l INDEXED BY {index} WHERE upstream = ?1 \
+        "SELECT id, order_key, attempts_made, key_id FROM letters AS l INDEXED BY {index} WHERE upstream = ?1 \
          AND state = 'pending' AND behind = 0 AND next_attempt_at <= ?2 AND (NOT ?3 OR order_key IS NULL OR NOT EXISTS \
          (SELECT 1 FROM letters AS p INDEXED BY keyed WHERE p.order_key = l.order_key AND p.upstream = l.upstream \
-         AND p.state = 'parked' AND p.behind = 0 AND p.id < l.id AND p.order_key IS NOT NULL)) \
+         AND p.state = 'parked' AND p.behind = 0 AND p.id < l.id AND p.order_key IS NOT NULL) \
+         AND NOT EXISTS (SELECT 1 FROM letters AS p INDEXED BY keyed WHERE p.order_key = l.order_key \
+         AND p.upstream = l.upstream AND p.state = 'pending' AND p.behind = 2 AND p.id < l.id \
+         AND p.order_key IS NOT NULL)) \
          ORDER BY priority DESC, id LIMIT ?4"
     ))?;
     let due = statement.query_map(params![upstream, now, hold, limit], |row| {
-        Ok(Due { id: rows::id(row, 0)?, order_key: row.get(1)?, attempts_made: row.get(2)? })
+        let due = Due { id: rows::id(row, 0)?, order_key: row.get(1)?, attempts_made: row.get(2)? };
+        Ok((due, row.get(3)?))
     })?;
     Ok(due.collect::<Result<_, _>>()?)
 }
@@ -164,15 +177,15 @@ pub(super) fn next_due(conn: &Connection, upstream: &str) -> Result<Option<u64>,
 
 /// Pending -> sending; `None` if it is not pending, or not its turn.
 pub(super) fn begin(work: &mut Work<'_>, id: LetterId, now_ms: u64) -> Result<Option<Letter>, Trouble> {
-    let (n, letter) = rows::find(work.conn, id)?;
+    let found = rows::find(work.conn, id)?;
     let mut statement = work.conn.prepare_cached("SELECT behind FROM letters WHERE n = ?1")?;
-    let behind: bool = statement.query_row([n], |row| row.get(0))?;
-    if letter.state != State::Pending || behind {
+    let behind: bool = statement.query_row([found.n], |row| row.get(0))?;
+    if found.letter.state != State::Pending || behind || found.locked(work.seals).is_some() {
         return Ok(None);
     }
-    put(work.conn, n, &letter, To::Sending, letter.attempts_made, now_ms)?;
+    put(work.conn, &found, To::Sending, found.letter.attempts_made, now_ms)?;
     work.unsure.begun.push(id);
-    rows::load(work.conn, id).map(Some)
+    rows::load(work.conn, id, work.seals).map(Some)
 }
 
 /// The end of a replay.
@@ -182,20 +195,25 @@ pub(super) fn settle(
     attempt: &Attempt,
     settled: Settled,
 ) -> Result<Letter, Trouble> {
-    let (n, letter) = sending(work.conn, id)?;
-    note(work, n, attempt)?;
-    put(work.conn, n, &letter, settled.into(), letter.attempts_made.saturating_add(1), work.now_ms)?;
-    rows::load(work.conn, id)
+    let found = sending(work.conn, id)?;
+    note(work, &found, attempt)?;
+    let made = found.letter.attempts_made.saturating_add(1);
+    put(work.conn, &found, settled.into(), made, work.now_ms)?;
+    rows::load(work.conn, id, work.seals)
 }
 
 /// One more in a letter's trail.
-fn note(work: &Work<'_>, n: i64, attempt: &Attempt) -> Result<(), Trouble> {
+fn note(work: &Work<'_>, found: &Found, attempt: &Attempt) -> Result<(), Trouble> {
+    let key = work.seals.key_for(&found.form.key_id);
+    let add = |attempt: &Attempt| {
+        trail::lengthen(work.conn, found.n, &found.letter, std::slice::from_ref(attempt), key)
+    };
     if work.room.tight() {
         // A trail must never be what keeps a letter from being delivered: it tells the last attempts, in few words.
-        rows::shorten(work.conn, n)?;
-        return rows::lengthen(work.conn, n, &[Attempt { error: None, answer: None, ..attempt.clone() }]);
+        trail::shorten(work.conn, found.n)?;
+        return add(&Attempt { error: None, answer: None, ..attempt.clone() });
     }
-    rows::lengthen(work.conn, n, std::slice::from_ref(attempt))
+    add(attempt)
 }
 
 /// A pending letter waits at least until then: its client sent it again, and heard so. Its trail tells of the last of those
@@ -206,20 +224,21 @@ pub(super) fn defer(
     next_attempt_at_ms: u64,
     attempts: &[Attempt],
 ) -> Result<(), Trouble> {
-    let (n, letter) = rows::find(work.conn, id)?;
-    if letter.next_attempt_at_ms >= Some(next_attempt_at_ms) {
+    let found = rows::find(work.conn, id)?;
+    if found.letter.next_attempt_at_ms >= Some(next_attempt_at_ms) {
         return Ok(());
     }
     if let Some(last) = attempts.last() {
-        note(work, n, last)?;
+        note(work, &found, last)?;
     }
-    put(work.conn, n, &letter, To::Pending { next_attempt_at_ms }, letter.attempts_made, work.now_ms)
+    let made = found.letter.attempts_made;
+    put(work.conn, &found, To::Pending { next_attempt_at_ms }, made, work.now_ms)
 }
 
 /// Sending -> elsewhere, without an attempt.
 pub(super) fn withdraw(work: &Work<'_>, id: LetterId, to: To) -> Result<(), Trouble> {
-    let (n, letter) = sending(work.conn, id)?;
-    put(work.conn, n, &letter, to, letter.attempts_made, work.now_ms)
+    let found = sending(work.conn, id)?;
+    put(work.conn, &found, to, found.letter.attempts_made, work.now_ms)
 }
 
 /// A sign of life; of who is not being sent nothing is noted.
@@ -233,10 +252,10 @@ pub(super) fn heartbeat(work: &Work<'_>, ids: &[LetterId], now_ms: u64) -> Resul
     Ok(())
 }
 
-fn sending(conn: &Connection, id: LetterId) -> Result<(i64, Letter), Trouble> {
-    let (n, letter) = rows::find(conn, id)?;
-    match letter.state {
-        State::Sending => Ok((n, letter)),
+fn sending(conn: &Connection, id: LetterId) -> Result<Found, Trouble> {
+    let found = rows::find(conn, id)?;
+    match found.letter.state {
+        State::Sending => Ok(found),
         elsewhere => Err(StoreError::Standing(elsewhere).into()),
     }
 }

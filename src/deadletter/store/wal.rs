@@ -128,6 +128,24 @@ mod tests {
         assert_eq!(lost(Path::new("/nowhere/at/all-wal")).unwrap(), Lost::default());
     }
 
+    /// As it is done where letters were sealed that lay in the clear before.
+    #[test]
+    fn a_wal_that_was_brought_home_and_cut_off_has_lost_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let conn = Connection::open(folder.path().join("a.db")).unwrap();
+        conn.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = wal; CREATE TABLE t (x)").unwrap();
+        let wal = folder.path().join("a.db-wal");
+        let length = || std::fs::metadata(&wal).unwrap().len();
+        assert!(length() > 0);
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        assert_eq!((length(), lost(&wal).unwrap()), (0, Lost::default()));
+        for number in 0..4 {
+            conn.execute("INSERT INTO t VALUES (?1)", [number]).unwrap();
+        }
+        assert!(length() > 0);
+        assert_eq!(lost(&wal).unwrap(), Lost::default());
+    }
+
     #[test]
     fn commits_behind_a_broken_one_are_lost() {
         let last = |bytes: &Vec<u8>| (bytes.len() - HEADER) / WHOLE - 1;

@@ -16,11 +16,13 @@ use super::find;
 use super::held::Held;
 use super::job::{Asked, Job, Unsure, Work};
 use super::recover::Opener;
+use super::sealing::Seals;
 use super::space::{self, Room};
 use super::trouble::{Reach, Trouble};
 use crate::clock;
 use crate::deadletter::id::LetterId;
 use crate::deadletter::query::{Figures, StoreError};
+use crate::deadletter::seal::Keys;
 
 /// What the writer tells to all who hold the store.
 #[derive(Debug, Default)]
@@ -32,6 +34,10 @@ pub(super) struct Shared {
     pub(super) held: AtomicBool,
     /// Connections that read.
     pub(super) reading: AtomicUsize,
+    /// The keys that are configured.
+    pub(super) keys: ArcSwap<Keys>,
+    /// Those that are in force in the file.
+    pub(super) seals: ArcSwap<Seals>,
 }
 
 /// Called with the time that each commit took.
@@ -143,6 +149,11 @@ impl Writer {
                     closing = Some(reply);
                     break;
                 }
+                Asked::Wake => {}
+                Asked::Scrub(reply) => {
+                    // Who asked and went asks again.
+                    reply.send(self.scrub()).ok();
+                }
             }
             next = if jobs.len() < count && sum < most { self.next(jobs.len(), due) } else { None };
         }
@@ -169,6 +180,7 @@ impl Writer {
 
     fn perform(&mut self, jobs: &mut [Queued]) -> Result<(), StoreError> {
         self.look()?;
+        self.rekey(false);
         let mut done = self.transact(jobs);
         if done.as_ref().is_err_and(|trouble| trouble.reach() == Reach::Space) {
             // What delivers or deletes goes on with what the reserve gives; what adds is refused.
@@ -219,6 +231,7 @@ impl Writer {
             Ok(())
         };
         let Opener { place, limits, sync, .. } = &self.opener;
+        let seals = self.shared.seals.load();
         let mut last_id = self.last_id;
         say("BEGIN IMMEDIATE")?;
         let mut room =
@@ -233,6 +246,7 @@ impl Writer {
                 conn,
                 now_ms: clock::unix_ms(),
                 sync: *sync,
+                seals: &seals,
                 room: &mut room,
                 last_id: &mut last_id,
                 unsure,

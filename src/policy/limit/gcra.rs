@@ -113,6 +113,9 @@ impl Limit {
         let burst = if self.settings.burst == 0 { self.settings.requests } else { self.settings.burst };
         let ahead = self.distance().saturating_mul(u128::from(burst.saturating_sub(1)));
         let early = due.saturating_sub(ahead).saturating_sub(self.units(at));
+        if early == 0 {
+            return Duration::ZERO; // Most of the time, and without a division.
+        }
         nanoseconds(early.div_ceil(self.requests()))
     }
 

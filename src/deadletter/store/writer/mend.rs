@@ -10,6 +10,7 @@ use crate::clock;
 use crate::deadletter::query::{OpenError, Opened, StoreError};
 use crate::deadletter::store::held::Held;
 use crate::deadletter::store::recover::Db;
+use crate::deadletter::store::sealing::{self, Seals};
 use crate::deadletter::store::space;
 use crate::deadletter::store::trouble::Trouble;
 use crate::telemetry::events::{StoreLost, StoreOpened, StoreUnopened, emit};
@@ -89,6 +90,42 @@ impl Writer {
         }
     }
 
+    /// Puts the keys that are configured into force, if others are.
+    pub(super) fn rekey(&self, anew: bool) {
+        let (keys, last) = (self.shared.keys.load_full(), self.shared.seals.load_full());
+        let Ok(conn) = &self.db else { return };
+        if Arc::ptr_eq(&keys, &last.keys) && !anew {
+            return;
+        }
+        match sealing::adopt(conn, &keys) {
+            Ok(seals) => {
+                self.shared.seals.store(Arc::new(seals));
+                sealing::tell(conn, &keys);
+            }
+            // Captures wait; what is there goes on as far as the last keys open it, and these are tried again.
+            Err(error) => {
+                tracing::error!(%error, "the store's keys are not in force yet: no letter is taken until they are");
+                let open = if anew { Arc::default() } else { Arc::clone(&last.keys) };
+                self.shared.seals.store(Arc::new(Seals::unsettled(open)));
+            }
+        }
+    }
+
+    /// Brings the WAL home and cuts it off, which nothing else does: what it held in the clear must not stay in it. The reserve
+    /// gives a full disk the room that the WAL had.
+    pub(super) fn scrub(&self) -> bool {
+        let Ok(conn) = &self.db else { return false };
+        if self.starved {
+            return false;
+        }
+        let done = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE);
+        let done = matches!(done, Ok((all, done)) if all == done);
+        if done {
+            self.wal_pages.store(0, Ordering::Relaxed);
+        }
+        done
+    }
+
     fn begin_again(&mut self) {
         match self.begin() {
             Ok(opened) => emit(&StoreOpened::from(&opened)),
@@ -117,6 +154,8 @@ impl Writer {
         }
         self.wal_pages = pages;
         self.db = Ok(conn);
+        // What the former file's tags were says nothing of this one's.
+        self.rekey(true);
         self.shared.held.store(true, Ordering::SeqCst);
         self.shared.epoch.fetch_add(1, Ordering::SeqCst);
         self.publish();
