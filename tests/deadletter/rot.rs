@@ -6,7 +6,8 @@
 use std::fs;
 use std::path::Path;
 
-use fender::deadletter::{Filter, Letter, LetterId, Settled, State, Store};
+use fender::config::model::DeadLetter;
+use fender::deadletter::{Draft, Filter, Letter, LetterId, Settled, State, Store};
 
 use super::{Bench, LATE, draft, keyed, runtime};
 
@@ -22,6 +23,7 @@ struct Before {
     due: Vec<LetterId>,
     database: Vec<u8>,
     wal: Vec<u8>,
+    settings: DeadLetter,
 }
 
 /// What became of it.
@@ -36,7 +38,10 @@ enum After {
 impl Before {
     /// Some pages of each kind; `killed`: with the last commits in the WAL alone.
     fn lay(killed: bool) -> Self {
-        let mut bench = Bench::new();
+        Self::lay_in(Bench::new(), killed)
+    }
+
+    fn lay_in(mut bench: Bench, killed: bool) -> Self {
         let mut ids = Vec::new();
         let sizes = [10, 700, 3000, 9000, 30_000];
         let body = |number: usize| vec![b'a' + u8::try_from(number % 26).unwrap(); sizes[number % 5]];
@@ -81,7 +86,8 @@ impl Before {
             database.len(),
             wal.len()
         );
-        Self { folder, letters, due, database, wal }
+        let settings = bench.settings.clone();
+        Self { folder, letters, due, database, wal, settings }
     }
 
     /// Opens it with these bytes; `what` names what was done to them.
@@ -94,7 +100,7 @@ impl Before {
         if !wal.is_empty() {
             fs::write(folder.path().join("letters.db-wal"), wal).unwrap();
         }
-        let settings = super::settings(&path);
+        let settings = DeadLetter { path: path.clone(), ..self.settings.clone() };
         let (store, opened) = match Store::open(&settings) {
             Ok(opened) => opened,
             // Said to be another's, or a newer one's: it is not touched, and an operator hears why.
@@ -112,6 +118,8 @@ impl Before {
             let id = letter.id;
             let now = bench.ask(async |store| store.letter(id).await);
             unharmed &= now.as_ref().is_ok_and(|now| same(now, letter));
+            let twice = now.as_ref().is_ok_and(|now| now.repeatable && !letter.repeatable);
+            assert!(!twice, "{what}: {id}: a second send is said to be harmless");
             match bench.ask(async |store| store.content(id).await) {
                 Err(_) => unharmed = false,
                 Ok(content) => {
@@ -148,6 +156,7 @@ fn same(now: &Letter, before: &Letter) -> bool {
             letter.order_key.clone(),
             letter.next_attempt_at_ms,
             letter.priority,
+            letter.repeatable,
         )
     };
     parts(now) == parts(before)
@@ -190,6 +199,48 @@ fn a_flipped_bit_in_the_database_is_told_or_does_no_harm() {
         (bytes, Vec::new(), format!("bit {bit} of byte {at} ({} of page {})", at % PAGE, at / PAGE + 1))
     });
     assert!(told > all / 4, "{told} of {all}");
+}
+
+#[test]
+fn a_flipped_bit_among_sealed_letters_is_told_or_does_no_harm() {
+    let before = Before::lay_in(super::sealed::with_keys(&[1, 0]), false);
+    let (told, all) = tried(&before, |dice| {
+        let mut bytes = before.database.clone();
+        let (at, bit) = (somewhere(&bytes, dice), dice.u8(0..8));
+        bytes[at] ^= 1 << bit;
+        (bytes, Vec::new(), format!("bit {bit} of byte {at} ({} of page {})", at % PAGE, at / PAGE + 1))
+    });
+    assert!(told > all / 4, "{told} of {all}");
+}
+
+/// The mark that lets a letter go up twice: every bit of it, and another letter's.
+#[test]
+fn no_flipped_bit_makes_a_second_send_harmless() {
+    let mut bench = Bench::new();
+    let careful = bench.capture(draft("careful"));
+    let harmless = bench.capture(Draft { repeatable: true, ..draft("harmless") });
+    let told = |bench: &Bench, id| {
+        let read = bench.ask(async |store| store.content(id).await);
+        (bench.letter(id).repeatable, read.is_err())
+    };
+    assert_eq!((told(&bench, careful), told(&bench, harmless)), ((false, false), (true, false)));
+    bench.close();
+    let path = bench.path();
+    let conn = || rusqlite::Connection::open(&path).unwrap();
+    let mark = |id: LetterId| -> i64 {
+        let read = "SELECT repeatable FROM letters WHERE id = ?1";
+        conn().query_row(read, [id.to_string()], |row| row.get(0)).unwrap()
+    };
+    let was = mark(careful);
+    let others: Vec<i64> = (0..64).map(|bit| was ^ (1 << bit)).chain([mark(harmless)]).collect();
+    for other in others {
+        conn()
+            .execute("UPDATE letters SET repeatable = ?1 WHERE id = ?2", (other, careful.to_string()))
+            .unwrap();
+        bench.open();
+        assert_eq!(told(&bench, careful), (false, true), "{was:x} became {other:x}");
+        bench.close();
+    }
 }
 
 #[test]
@@ -305,7 +356,7 @@ fn an_exchange_that_was_cut_short_is_finished() {
     let aside = bench.open().set_aside.expect("told");
     assert_eq!(fs::read(aside).unwrap(), b"rubbish");
     assert_eq!(bench.letter(kept).state, State::Pending);
-    assert!(!beside(".salvaged").exists());
+    assert!(!beside(".salvaged").exists() && !beside(".fresh").exists());
     let report = bench.ask(async |store| store.verify().await).unwrap();
     assert!(
         report.file.iter().all(|line| line.contains("set aside")) && !report.file.is_empty(),

@@ -89,11 +89,15 @@ fn parts(conn: &Connection, found: &Found, seals: &Seals) -> Result<Option<Resul
 pub(super) fn read(conn: &Connection, found: &Found, seals: &Seals) -> Result<Content, Trouble> {
     let id = found.letter.id;
     let shut = |shut| match shut {
-        Shut::Missing(key) => StoreError::Locked { id, key },
-        Shut::Damaged => StoreError::Damaged(id),
+        Shut::Missing(key) if found.locked(seals) == Some(key) => StoreError::Locked { id, key },
+        // A key that the letter was not sealed with.
+        Shut::Missing(_) | Shut::Damaged => StoreError::Damaged(id),
     };
     if let Some(why) = found.shut {
         return Err(shut(why).into());
+    }
+    if found.marred {
+        return Err(StoreError::Damaged(id).into());
     }
     let parts = match parts(conn, found, seals) {
         Ok(Some(parts)) => parts.map_err(shut)?,

@@ -52,6 +52,10 @@ impl Opener {
             let aside = self.place.exchange(clock::unix_ms()).map_err(|error| self.place.failed(error))?;
             opened.set_aside = Some(aside);
         }
+        if self.place.fresh.exists() {
+            // The half of a file that nobody waits for, with letters in it: it is in nobody's way, if it cannot go.
+            drop(Place::new(&self.place.fresh).remove());
+        }
         opened.created = self.create()?;
         let head = Head::of(&self.place.head().map_err(|error| self.place.failed(error))?);
         let ours = self.place.was_a_store();
