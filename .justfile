@@ -17,9 +17,22 @@ test:
 prove ROUNDS="1000":
     FENDER_PROVE_ROUNDS={{ROUNDS}} cargo nextest run --no-capture -E 'test(/^prove::/)'
 
-# Nothing accepted is lost when the power goes: cuts it so many times, on a disk of its own. Needs root, mkfs.ext4 and python3.
+# Nothing accepted is lost when the power goes: cuts it so many times in each kind of work, on disks of its own. Needs root,
+# mkfs.ext4, mkfs.xfs and python3.
 power ROUNDS="300":
     FENDER_POWER_ROUNDS={{ROUNDS}} cargo nextest run --no-capture -E 'test(/^deadletter::power::/)'
+
+# Whatever call of the disk fails, nothing accepted is lost and the store recovers: tries so many faults, or `all`. Needs cc.
+inject FAULTS="1000":
+    FENDER_INJECT={{FAULTS}} cargo nextest run --no-capture -E 'test(/^deadletter::inject::/)'
+
+# A great backlog costs neither memory nor time, and drains beside captures: so many letters of 1 to 16 KiB.
+scale LETTERS="1000000":
+    FENDER_SCALE={{LETTERS}} cargo nextest run --no-capture -E 'test(/^deadletter::scale::/)'
+
+# What rots in the store's files is told, and nothing false goes up: tries so many places of each kind.
+rot PLACES="2000":
+    FENDER_ROT={{PLACES}} cargo nextest run --no-capture -E 'test(/^deadletter::rot::/)'
 
 # Licences, duplicates, sources and bans of what we depend on.
 deny:

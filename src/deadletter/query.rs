@@ -180,7 +180,7 @@ pub struct Report {
     pub letters: u64,
     /// Those whose content is not what was stored (the first 1,000). Pending ones among them are now parked as damaged.
     pub damaged: Vec<LetterId>,
-    /// What SQLite itself found wrong with the file; empty if nothing.
+    /// What SQLite itself found wrong with the file, and what lies beside it that was set aside as damaged.
     pub file: Vec<String>,
     /// Letters that could not be looked into: the keys that they are sealed with are not configured.
     pub locked: BTreeMap<KeyId, u64>,
@@ -276,6 +276,8 @@ pub struct Opened {
     pub parked: Vec<LetterId>,
     /// A damaged file was moved here, and a fresh one begun.
     pub set_aside: Option<PathBuf>,
+    /// Where the WAL was copied to of which commits cannot be read any more.
+    pub kept_wal: Option<PathBuf>,
     /// Letters that could be read out of the file that was set aside, and are in the fresh one.
     pub salvaged: u64,
 }
@@ -319,6 +321,7 @@ impl<'a> From<&'a Opened> for StoreOpened<'a> {
             resumed: opened.resumed.len(),
             parked: opened.parked.len(),
             set_aside: opened.set_aside.as_deref(),
+            kept_wal: opened.kept_wal.as_deref(),
             salvaged: opened.salvaged,
         }
     }

@@ -161,6 +161,12 @@ pub(super) enum Shut {
     Damaged,
 }
 
+/// The key that a sealed part says it was sealed with.
+pub(super) fn named(sealed: &[u8]) -> Option<KeyId> {
+    let (id, _) = sealed.get(1..)?.split_first_chunk::<ID>()?;
+    Some(KeyId(*id))
+}
+
 /// The keys that are configured.
 #[derive(Debug, Default)]
 pub struct Keys {

@@ -9,6 +9,7 @@ mod pauses;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub struct Replayer {
     lanes: Mutex<HashMap<String, Lane>>,
     sending: Mutex<Vec<LetterId>>,
     pauses: Mutex<Pauses>,
+    /// Retention is at work.
+    retaining: AtomicBool,
     wake: Arc<Notify>,
 }
 
@@ -79,6 +82,7 @@ impl Replayer {
             lanes: Mutex::default(),
             sending: Mutex::default(),
             pauses: Mutex::default(),
+            retaining: AtomicBool::new(false),
             wake: Arc::default(),
         })
     }
@@ -95,7 +99,7 @@ impl Replayer {
             tokio::select! {
                 _ = phase.wait_for(|phase| *phase != Phase::Serving) => break,
                 _ = heartbeat.tick() => self.beat().await,
-                _ = retention.tick() => self.retain().await,
+                _ = retention.tick() => self.look_after(),
                 () = self.store.replayed_by_hand() => {
                     locked(&self.pauses).forget();
                     self.turn().await;
@@ -216,11 +220,11 @@ impl Replayer {
         redelivery::next(ended, made, letter.repeatable, &rules, fastrand::f64())
     }
 
-    /// Back to waiting, with no attempt counted. Unsaid, it stays marked until the next start judges it.
+    /// Back to waiting, with no attempt counted.
     async fn postpone(&self, id: LetterId, wait: Duration) {
         let at = clock::unix_ms().saturating_add(millis(wait));
         if let Err(error) = self.store.postpone(id, at).await {
-            tracing::warn!(letter = %id, %error, "a replay that was not made cannot be taken back yet");
+            tracing::warn!(letter = %id, %error, "a replay that was not made could not be taken back");
         }
     }
 
@@ -264,9 +268,31 @@ impl Replayer {
         }
     }
 
-    async fn retain(&self) {
+    /// Retention, beside the replays, unless it is still at it.
+    fn look_after(self: &Arc<Self>) {
+        if self.retaining.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let replayer = Arc::clone(self);
+        tokio::spawn(async move {
+            // A great backlog goes in turns, and after each the store is others' for as long as it took.
+            loop {
+                let begun = clock::now();
+                if !replayer.retain().await {
+                    break;
+                }
+                let took = clock::now().saturating_duration_since(begun);
+                tokio::time::sleep(took).await;
+            }
+            replayer.retaining.store(false, Ordering::Release);
+        });
+    }
+
+    /// One turn of retention; whether there is more to do.
+    async fn retain(&self) -> bool {
         match self.store.retain(clock::unix_ms()).await {
             Ok(retained) => {
+                let more = retained.more;
                 let feed = &self.proxy.feed;
                 for gone in retained.expired {
                     let (letter, upstream) = (gone.id.to_string(), gone.upstream);
@@ -278,8 +304,12 @@ impl Replayer {
                     let (letter, upstream) = (gone.id.to_string(), gone.upstream);
                     emit_told(&LetterExpired { letter: &letter, upstream: &upstream }, feed);
                 }
+                more
             }
-            Err(error) => tracing::debug!(%error, "retention waits for the store"),
+            Err(error) => {
+                tracing::debug!(%error, "retention waits for the store");
+                false
+            }
         }
     }
 

@@ -15,11 +15,19 @@ pub struct StoreOpened<'a> {
     pub parked: usize,
     /// Where a damaged file was moved, and what could be read out of it.
     pub set_aside: Option<&'a std::path::Path>,
+    /// Where the WAL is kept that could not be read to its end.
+    pub kept_wal: Option<&'a std::path::Path>,
     pub salvaged: u64,
 }
 
 impl Event for StoreOpened<'_> {
     fn log(&self) {
+        if let Some(path) = self.kept_wal {
+            tracing::error!(
+                kept = %path.display(),
+                "the store's WAL was damaged: what came after that place is lost, and letters with it"
+            );
+        }
         match self.set_aside {
             None => tracing::info!(
                 created = self.created,

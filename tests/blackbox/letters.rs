@@ -44,7 +44,7 @@ fn patient(status: &'static str) -> (Upstream, Arc<AtomicBool>) {
     (upstream, well)
 }
 
-pub(super) fn call(fender: &Fender, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+pub(crate) fn call(fender: &Fender, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
     let text = if body.is_null() { String::new() } else { body.to_string() };
     let fields = format!("authorization: Bearer {token}\r\ncontent-type: application/json\r\n");
     let answer = Client::connect(fender.admin()).request(method, path, &fields, text.as_bytes());

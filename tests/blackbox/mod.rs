@@ -16,7 +16,7 @@ mod healthcheck;
 mod http2;
 mod http2_bounds;
 mod http2_upstream;
-mod letters;
+pub(crate) mod letters;
 mod limits;
 mod memory;
 mod operators;

@@ -10,6 +10,31 @@ use crate::support::eventually;
 pub(super) struct Disk {
     folder: tempfile::TempDir,
     mounted: bool,
+    system: System,
+}
+
+/// A file system that lies in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum System {
+    Ext4,
+    Xfs,
+}
+
+impl System {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        }
+    }
+
+    /// What makes one, and the least that it makes.
+    const fn maker(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::Ext4 => (&["mkfs.ext4", "-q", "-F"], "80M"),
+            Self::Xfs => (&["mkfs.xfs", "-q", "-f"], "320M"),
+        }
+    }
 }
 
 impl Disk {
@@ -22,12 +47,23 @@ impl Disk {
 
     /// ext4 in a file, by a loop device that goes with the mount.
     pub(super) fn ext4(size: &str) -> Option<Self> {
+        Self::of(System::Ext4, size)
+    }
+
+    /// Of this file system, and no smaller than it likes.
+    pub(super) fn ample(system: System) -> Option<Self> {
+        Self::of(system, system.maker().1)
+    }
+
+    fn of(system: System, size: &str) -> Option<Self> {
         let mut disk = Self::somewhere();
+        disk.system = system;
         let image = disk.image();
+        let (maker, _) = system.maker();
         let made = run(Command::new("truncate").args(["-s", size]).arg(&image))
-            && run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
+            && run(Command::new(maker[0]).args(&maker[1..]).arg(&image));
         if !made {
-            eprintln!("SKIPPED: there is no mkfs.ext4 to make a disk with");
+            eprintln!("SKIPPED: there is no {} to make a disk with", maker[0]);
             return None;
         }
         disk.mount_image().then_some(disk)
@@ -36,7 +72,7 @@ impl Disk {
     fn somewhere() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("disk")).unwrap();
-        Self { folder, mounted: false }
+        Self { folder, mounted: false, system: System::Ext4 }
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -49,7 +85,7 @@ impl Disk {
 
     fn mount_image(&mut self) -> bool {
         let image = self.image();
-        self.mount(&["-t", "ext4", "-o", "loop,noatime", &image.to_string_lossy()])
+        self.mount(&["-t", self.system.name(), "-o", "loop,noatime", &image.to_string_lossy()])
     }
 
     fn mount(&mut self, arguments: &[&str]) -> bool {
@@ -93,7 +129,7 @@ pub(super) struct Switch {
     says: BufReader<ChildStdout>,
 }
 
-/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: from that call on nothing more is written, not even what the journal
+/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, which are `XFS_IOC_GOINGDOWN` and its flag too: from that call on nothing more is written, not even what the journal
 /// holds in memory.
 const CUT: &str = "import fcntl, os, struct, sys\n\
     disk = os.open(sys.argv[1], os.O_RDONLY)\n\

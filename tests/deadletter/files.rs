@@ -351,6 +351,45 @@ fn a_file_that_another_program_holds_is_tried_again_until_it_lets_go() {
     assert_eq!(bench.store().figures().total(State::Pending), 2, "what was refused is not there");
 }
 
+/// Left marked as being sent, it would be so until the next start.
+#[test]
+fn a_replay_that_was_not_made_is_taken_back_once_the_store_can() {
+    let bench = Bench::new();
+    let id = bench.capture(draft("x"));
+    bench.begin(id).unwrap();
+    let other = rusqlite::Connection::open(bench.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (done, was_unhealthy) = bench.ask(async |store| {
+        let lets_go = async {
+            while store.figures().healthy {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            other.execute_batch("ROLLBACK").unwrap();
+            true
+        };
+        let both = async { tokio::join!(store.postpone(id, 7), lets_go) };
+        tokio::time::timeout(crate::support::PATIENCE, both).await.expect("both end")
+    });
+    assert_eq!((done, was_unhealthy), (Ok(()), true));
+    let letter = bench.letter(id);
+    assert_eq!((letter.state, letter.next_attempt_at_ms), (State::Pending, Some(7)));
+}
+
+#[test]
+fn a_store_whose_making_was_cut_short_is_made_anew() {
+    let mut bench = Bench::new();
+    bench.close();
+    let half = fs::read(bench.path()).unwrap();
+    fs::remove_file(bench.path()).unwrap();
+    fs::write(beside(&bench.path(), ".fresh"), &half[..half.len() / 2]).unwrap();
+    fs::write(beside(&bench.path(), ".fresh-journal"), "half").unwrap();
+    let opened = bench.open();
+    assert_eq!((opened.created, opened.set_aside), (true, None));
+    bench.capture(draft("x"));
+    assert!(!beside(&bench.path(), ".fresh").exists());
+    assert!(!beside(&bench.path(), ".fresh-journal").exists());
+}
+
 #[test]
 fn a_file_that_rots_while_it_is_open_is_set_aside_and_what_can_be_read_taken_over() {
     let bench = Bench::new();

@@ -133,6 +133,7 @@ fn refuses_captures_and_goes_on(disk: &Disk) {
     assert_eq!((bench.store().figures().total(State::Delivered), bench.store().figures().full), (100, true));
     fs::remove_file(others).unwrap();
     eventually("the reserve is back", || reserve.exists());
+    eventually("it says so before anybody asks", || bench.store().takes_letters());
     eventually("captures are taken again", || try_capture(&bench, draft(vec![b'z'; 10_000])).is_ok());
     assert!(!bench.store().figures().full);
     let report = bench.ask(async |store| store.verify().await).unwrap();

@@ -1,27 +1,33 @@
 //! The power is cut at random moments: under `sync = "full"` nothing is lost that there was a receipt for.
 //!
-//! The disk is an ext4 of its own, which its shutdown ioctl stops in the middle of whatever it does. `FENDER_POWER_ROUNDS` says
-//! how often the power goes; `just power` does it three hundred times. What a disk's own cache may lose is not seen here.
+//! The disk is an ext4 or an xfs of its own, which its shutdown ioctl stops in the middle of whatever it does: while letters come
+//! and go, while what is done with is removed and its space given back, while a store is made. `FENDER_POWER_ROUNDS` says how
+//! often the power goes in each of these; `just power` does it three hundred times. What a disk's own cache may lose is not seen here.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
 use fender::config::model::{DeadLetter, Sync};
-use fender::deadletter::{Because, Captured, Draft, Filter, Letter, LetterId, Opened, Settled, State, Store};
+use fender::deadletter::{
+    Because, Captured, Content, Draft, Filter, Letter, LetterId, Opened, Settled, State, Store,
+};
 use fender::policy::outcome::Outcome;
 
-use super::disk::Disk;
+use super::disk::{Disk, System};
 use super::{Bench, attempt, draft, runtime, settings};
 use crate::support::PATIENCE;
 
 /// The environment variables that make this test's executable the one whose machine goes out.
 const STORE: &str = "FENDER_TEST_STORE_WHOSE_POWER_IS_CUT";
 const SYNC: &str = "FENDER_TEST_STORE_SYNC";
+
+/// Set where what is done with is removed all the while.
+const SWEEPS: &str = "FENDER_TEST_STORE_SWEEPS";
 
 /// Rounds where nobody says how many.
 const ROUNDS: u64 = 15;
@@ -49,12 +55,29 @@ fn the_process_whose_machine_goes_out() {
     let Some(path) = std::env::var_os(STORE) else { return };
     let normal = std::env::var_os(SYNC).is_some_and(|sync| sync == "normal");
     let sync = if normal { Sync::Normal } else { Sync::Full };
-    let (store, _) = Store::open(&settings_of(path.as_ref(), sync)).unwrap();
+    say("\nopening\n");
+    let sweeps = std::env::var_os(SWEEPS).is_some();
+    let mut settings = settings_of(path.as_ref(), sync);
+    if sweeps {
+        settings.retain_delivered = Duration::ZERO;
+    }
+    let (store, _) = Store::open(&settings).unwrap();
     runtime().block_on(async {
+        if sweeps {
+            tokio::spawn(sweep(store.clone()));
+        }
         let writers: tokio::task::JoinSet<_> =
             (0..WRITERS).map(|writer| write(store.clone(), writer)).collect();
         writers.join_all().await;
     });
+}
+
+/// Removes what is done with, and gives its space back, by turns.
+async fn sweep(store: Store) {
+    while store.purge(Filter::default()).await.is_ok() {
+        while store.retain(super::now_ms()).await.is_ok_and(|retained| retained.more) {}
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 /// Captures, delivers, parks and discards; tells each thing that it was told is done.
@@ -91,8 +114,12 @@ async fn write(store: Store, writer: u32) {
 
 /// A line for whoever reads; in one piece.
 fn tell(word: &str, id: LetterId, rest: &str) {
+    say(&format!("\n{word} {id}{rest}\n"));
+}
+
+fn say(text: &str) {
     let mut out = std::io::stdout().lock();
-    out.write_all(format!("\n{word} {id}{rest}\n").as_bytes()).and_then(|()| out.flush()).unwrap();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).unwrap();
 }
 
 /// What the process was told of its letters.
@@ -102,6 +129,7 @@ struct Ledger {
     /// The last thing that was told of each, and what was asked for after it.
     last: HashMap<LetterId, String>,
     begun: HashSet<LetterId>,
+    opening: bool,
 }
 
 impl Ledger {
@@ -115,8 +143,15 @@ impl Ledger {
             [word @ ("sending" | "discarded" | "delivered" | "parked"), id] => {
                 self.last.insert(id.parse().unwrap(), (*word).to_owned());
             }
+            ["opening"] => self.opening = true,
             _ => {}
         }
+    }
+
+    /// Whether the letter may be gone where what is done with is removed.
+    fn lets_go(&self, id: LetterId) -> bool {
+        let (_, number) = self.kept[&id];
+        matches!(number % 4, 1 | 2)
     }
 
     /// What was said after the order to cut: of a flush that the cut meets, ext4 may say that it succeeded though it did not (so
@@ -160,10 +195,11 @@ struct Working {
 }
 
 impl Working {
-    fn start(path: &Path, sync: &str) -> Self {
+    fn start(path: &Path, sync: &str, work: Work) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["deadletter::power::the_process_whose_machine_goes_out", "--exact", "--nocapture"])
             .envs([(STORE, path.as_os_str()), (SYNC, sync.as_ref())])
+            .envs((work == Work::Sweep).then_some((SWEEPS, "1")))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -177,6 +213,13 @@ impl Working {
     fn listen_until(&self, ledger: &mut Ledger, kept: usize) {
         while ledger.kept.len() < kept {
             ledger.read(&self.lines.recv_timeout(PATIENCE).expect("it goes on"));
+        }
+    }
+
+    fn listen_until_it_opens(&self, ledger: &mut Ledger) {
+        ledger.opening = false;
+        while !ledger.opening {
+            ledger.read(&self.lines.recv_timeout(PATIENCE).expect("it begins"));
         }
     }
 
@@ -201,27 +244,71 @@ impl Drop for Working {
     }
 }
 
+/// What goes on when the power goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Letters come and go.
+    Write,
+    /// They do, and what is done with is removed.
+    Sweep,
+    /// A store is made, another one each time.
+    Open,
+    /// One of the first schema is brought up to the present one, another one each time.
+    Migrate,
+}
+
+impl Work {
+    /// Whether each round has a store of its own.
+    const fn begins_anew(self) -> bool {
+        matches!(self, Self::Open | Self::Migrate)
+    }
+}
+
+/// A store of the first schema.
+fn of_before() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deadletter/files_of_before/schema-1.db")
+}
+
 /// One cut after another on one disk; `left` looks at what is there after each. Gives what was told in all of them; `None` where
 /// there can be no such disk.
 fn cuts(
     rounds: u64,
+    (system, work): (System, Work),
     sync: &str,
     dice: &mut fastrand::Rng,
     mut left: impl FnMut(&Bench, &Opened, &Ledger),
 ) -> Option<Ledger> {
-    let mut disk = Disk::ext4("80M")?;
+    let mut disk = Disk::ample(system)?;
     let mut ledger = Ledger::default();
-    for _ in 0..rounds {
-        let path = disk.path().join("letters.db");
+    for round in 0..rounds {
+        let mut folder = disk.path();
+        if work.begins_anew() {
+            folder = folder.join(round.to_string());
+            std::fs::create_dir(&folder).unwrap();
+            let sync = |path: &Path| std::fs::File::open(path).and_then(|file| file.sync_all()).unwrap();
+            if work == Work::Migrate {
+                std::fs::copy(of_before(), folder.join("letters.db")).unwrap();
+                sync(&folder.join("letters.db"));
+                sync(&folder);
+            }
+            sync(&disk.path());
+            ledger = Ledger::default();
+        }
+        let path = folder.join("letters.db");
         let switch = disk.switch()?;
-        let working = Working::start(&path, sync);
-        // After some receipts, then some microseconds into whatever it does.
-        let until = ledger.kept.len() + dice.usize(0..160);
-        working.listen_until(&mut ledger, until);
-        thread::sleep(Duration::from_micros(dice.u64(0..4000)));
+        let working = Working::start(&path, sync, work);
+        if work.begins_anew() {
+            working.listen_until_it_opens(&mut ledger);
+            thread::sleep(Duration::from_micros(dice.u64(0..40_000)));
+        } else {
+            // After some receipts, then some microseconds into whatever it does.
+            let until = ledger.kept.len() + dice.usize(0..160);
+            working.listen_until(&mut ledger, until);
+            thread::sleep(Duration::from_micros(dice.u64(0..4000)));
+        }
         working.listen(&mut ledger);
         if !switch.cut() {
-            eprintln!("SKIPPED: this ext4 cannot be shut down");
+            eprintln!("SKIPPED: this {system:?} cannot be shut down");
             return None;
         }
         working.end(&mut ledger);
@@ -258,37 +345,113 @@ fn whole(bench: &Bench, opened: &Opened, when: &str) {
     assert_eq!(bench.store().figures().total(State::Sending), 0, "{when}");
 }
 
-#[test]
-fn nothing_that_was_accepted_is_lost_when_the_power_goes() {
-    let rounds =
-        std::env::var("FENDER_POWER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+/// What the letters of [`of_before`] bear.
+fn contents_of_before() -> Vec<(LetterId, Content)> {
+    let mut bench = Bench::new();
+    bench.close();
+    std::fs::copy(of_before(), bench.path()).unwrap();
+    bench.open();
+    let letters = all(&bench).into_keys();
+    let read = |id| (id, bench.ask(async |store| store.content(id).await).unwrap());
+    let contents: Vec<_> = letters.map(read).collect();
+    assert!(!contents.is_empty());
+    contents
+}
+
+fn rounds() -> u64 {
+    std::env::var("FENDER_POWER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
+}
+
+/// Cuts the power as often as is asked for; says how many letters were kept. `None` where there can be no such disk.
+fn nothing_is_lost(system: System, work: Work) -> Option<usize> {
+    let rounds = rounds();
     let seed = fastrand::u64(..);
     let mut dice = fastrand::Rng::with_seed(seed);
-    let (mut kept, mut done, mut under_way) = (0, 0, 0);
+    let (mut kept, mut done, mut under_way, mut gone, mut anew, mut migrated) = (0, 0, 0, 0, 0, 0);
+    let before = if work == Work::Migrate { contents_of_before() } else { Vec::new() };
     for disk in 0..rounds.div_ceil(ROUNDS_OF_A_DISK) {
         let mut round = 0;
         let of_disk = ROUNDS_OF_A_DISK.min(rounds - disk * ROUNDS_OF_A_DISK);
-        let played = cuts(of_disk, "full", &mut dice, |bench, opened, ledger| {
+        let played = cuts(of_disk, (system, work), "full", &mut dice, |bench, opened, ledger| {
             round += 1;
-            let when = format!("disk {disk}, round {round}, seed {seed}");
+            let when = format!("{system:?}, {work:?}, disk {disk}, round {round}, seed {seed}");
             whole(bench, opened, &when);
             under_way += opened.resumed.len() + opened.parked.len();
+            anew += u32::from(opened.created);
+            if work.begins_anew() {
+                kept += ledger.kept.len();
+            }
             let letters = all(bench);
+            if work == Work::Migrate {
+                assert!(!opened.created, "{when}");
+                migrated += u32::from(opened.migrated_from.is_none());
+                for (id, content) in &before {
+                    assert_eq!(
+                        bench.ask(async |store| store.content(*id).await).as_ref(),
+                        Ok(content),
+                        "{when}: {id}"
+                    );
+                }
+            }
             for (id, (writer, number)) in &ledger.kept {
-                let letter =
-                    letters.get(id).unwrap_or_else(|| panic!("{when}: {id} was accepted and is gone"));
+                let Some(letter) = letters.get(id) else {
+                    let may = work == Work::Sweep && ledger.lets_go(*id);
+                    assert!(may, "{when}: {id} was accepted and is gone");
+                    gone += 1;
+                    continue;
+                };
                 let last = ledger.last.get(id);
                 assert!(ledger.allows(letter), "{when}: {last:?} was told of {letter:?}, number {number}");
                 let content = bench.ask(async |store| store.content(*id).await).unwrap();
                 assert_eq!(content.body, body(*writer, *number), "{when}: {id}");
             }
-        });
-        let Some(ledger) = played else { return };
-        kept += ledger.kept.len();
-        done += ledger.last.len();
+        })?;
+        if !work.begins_anew() {
+            kept += played.kept.len();
+        }
+        done += played.last.len();
     }
-    eprintln!("{rounds} cuts: {kept} letters were kept, {done} had gone on, {under_way} were under way");
-    assert!(kept > 30 * usize::try_from(rounds).unwrap(), "{kept} letters in {rounds} rounds");
+    eprintln!(
+        "{system:?}, {work:?}: {rounds} cuts: {kept} letters were kept, {done} had gone on, {under_way} were under way, \
+         {gone} times one was found removed, {anew} times there was no store yet, {migrated} times its schema had changed"
+    );
+    assert_eq!(gone > 0, work == Work::Sweep, "{gone} letters were removed");
+    Some(kept)
+}
+
+#[test]
+fn nothing_that_was_accepted_is_lost_when_the_power_goes() {
+    if let Some(kept) = nothing_is_lost(System::Ext4, Work::Write) {
+        assert!(kept > 30 * usize::try_from(rounds()).unwrap(), "{kept} letters in {} rounds", rounds());
+    }
+}
+
+#[test]
+fn nothing_that_was_accepted_is_lost_when_the_power_of_an_xfs_goes() {
+    if let Some(kept) = nothing_is_lost(System::Xfs, Work::Write) {
+        assert!(kept > 30 * usize::try_from(rounds()).unwrap(), "{kept} letters in {} rounds", rounds());
+    }
+}
+
+#[test]
+fn nothing_else_is_lost_when_the_power_goes_while_what_is_done_with_is_removed() {
+    for system in [System::Ext4, System::Xfs] {
+        nothing_is_lost(system, Work::Sweep);
+    }
+}
+
+#[test]
+fn a_store_in_the_making_is_made_anew_when_the_power_goes() {
+    for system in [System::Ext4, System::Xfs] {
+        nothing_is_lost(system, Work::Open);
+    }
+}
+
+#[test]
+fn a_schema_in_the_changing_is_one_or_the_other_when_the_power_goes() {
+    for system in [System::Ext4, System::Xfs] {
+        nothing_is_lost(system, Work::Migrate);
+    }
 }
 
 /// The same harness sees losses where there may be some: it can fail.
@@ -297,7 +460,7 @@ fn without_a_flush_letters_are_lost_when_the_power_goes_and_the_rest_is_whole() 
     let mut dice = fastrand::Rng::new();
     let (mut kept, mut lost) = (0, 0);
     for _ in 0..ROUNDS {
-        let played = cuts(1, "normal", &mut dice, |bench, opened, ledger| {
+        let played = cuts(1, (System::Ext4, Work::Write), "normal", &mut dice, |bench, opened, ledger| {
             whole(bench, opened, "sync = normal");
             let letters = all(bench);
             kept += ledger.kept.len();

@@ -1,9 +1,11 @@
-//! A great backlog costs neither memory nor time.
+//! A great backlog costs neither memory nor time, and goes without holding up who writes.
+//!
+//! `FENDER_SCALE` says how many letters drain; `just scale` takes a million.
 
 use std::time::{Duration, Instant};
 
 use fender::config::model::Sync;
-use fender::deadletter::{Because, Begin, Draft, Filter, State, Store};
+use fender::deadletter::{Act, Because, Begin, Captured, Draft, Filter, State, Store};
 use fender::policy::reason::Reason;
 
 use super::{Bench, LATE, draft};
@@ -90,4 +92,157 @@ fn a_great_backlog_costs_neither_memory_nor_time() {
     );
     assert!(opened < Duration::from_secs(1), "{opened:?}");
     assert!(grown < 16 << 10, "{grown} KiB");
+}
+
+/// Letters that drain where nobody says how many.
+const DRAINED: u32 = 20_000;
+
+/// What of them is kept: the others go by retention.
+fn stays(number: u32) -> bool {
+    number.is_multiple_of(10)
+}
+
+/// Of 1 to 16 KiB.
+fn sized(number: u32) -> Draft {
+    let mut draft = stored(number);
+    draft.body =
+        vec![b'x'; 1024 + usize::try_from(number.wrapping_mul(2_654_435_761) >> 18).unwrap() % 15_360].into();
+    draft.order_key = None;
+    draft.begin = if stays(number) {
+        Begin::Pending { next_attempt_at_ms: LATE }
+    } else {
+        Begin::Parked(Because::Permanent)
+    };
+    draft
+}
+
+/// How long a capture takes, one after the other, while `other` is at work; the last percentile, and the longest.
+async fn beside<T>(store: &Store, other: impl Future<Output = T>) -> (T, [Duration; 2]) {
+    let (mut other, mut took) = (std::pin::pin!(other), Vec::new());
+    loop {
+        let capture = async {
+            let start = Instant::now();
+            assert!(matches!(store.capture(sized(0)).await, Ok(Captured::New(_))));
+            start.elapsed()
+        };
+        tokio::select! {
+            biased;
+            done = &mut other => {
+                took.sort_unstable();
+                let at = |share: usize| took.get(took.len() * share / 100).or(took.last()).copied().unwrap_or_default();
+                return (done, [at(99), at(100)]);
+            }
+            one = capture => took.push(one),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn fill(bench: &Bench, letters: u32) {
+    bench.ask(async |store| {
+        for first in (0..letters).step_by(200) {
+            let each = (first..(first + 200).min(letters)).map(|number| {
+                let (store, draft) = (store.clone(), sized(number));
+                async move { store.capture(draft).await.unwrap() }
+            });
+            let set: tokio::task::JoinSet<_> = each.collect();
+            set.join_all().await;
+        }
+    });
+}
+
+/// What operators ask of a great backlog.
+fn asked(bench: &Bench, letters: u32) {
+    let timed = |what: &str, most: Duration, start: Instant| {
+        eprintln!("{what}: {:.1?}", start.elapsed());
+        assert!(start.elapsed() < most, "{what}: {:?}", start.elapsed());
+    };
+    let page =
+        |filter: Filter| bench.ask(async |store| store.list(filter, 50, None).await).unwrap().letters.len();
+    let all = Filter::default;
+    for (what, filter) in [
+        ("first page", all()),
+        ("one state", Filter { state: Some(State::Pending), ..all() }),
+        ("a rare reason", Filter { reason: Some(Reason::Tls), ..all() }),
+        (
+            "one upstream and state",
+            Filter { upstream: Some("u3".to_owned()), state: Some(State::Parked), ..all() },
+        ),
+    ] {
+        let start = Instant::now();
+        let found = page(filter);
+        timed(what, Duration::from_secs(2), start);
+        assert!(found > 15, "{what}: {found}");
+    }
+    let start = Instant::now();
+    bench.ask(async |store| store.stats(all()).await).unwrap();
+    timed("stats", Duration::from_secs(1), start);
+    let start = Instant::now();
+    let ten = Filter { state: Some(State::Pending), ..all() };
+    let hastened = bench.ask(async |store| store.bulk(ten, 1000, Act::Replay).await).unwrap();
+    timed("replay of a thousand", Duration::from_secs(20), start);
+    assert!(hastened.failed.is_empty() && hastened.done.len() == 1000.min(letters / 10) as usize);
+}
+
+/// Retention until there is no more to do: how many letters went, and how long the longest turn took.
+async fn drains(store: &Store) -> (usize, Duration) {
+    let (mut removed, mut longest) = (0, Duration::ZERO);
+    loop {
+        let start = Instant::now();
+        let retained = store.retain(super::now_ms()).await.unwrap();
+        removed += retained.removed.len();
+        longest = longest.max(start.elapsed());
+        if !retained.more {
+            return (removed, longest);
+        }
+        // As the process does it: then it is others' for as long.
+        tokio::time::sleep(start.elapsed()).await;
+    }
+}
+
+/// Figures are printed; the bounds are for a slow machine and an unoptimised build.
+#[test]
+fn a_great_backlog_drains_beside_captures_and_gives_its_space_back() {
+    let letters: u32 =
+        std::env::var("FENDER_SCALE").map_or(DRAINED, |letters| letters.parse().expect("a number"));
+    let before = resident();
+    let max_bytes = u64::from(letters) * (16 << 10) + (1 << 30);
+    let mut bench = Bench::with(|settings| (settings.max_bytes, settings.sync) = (max_bytes, Sync::Normal));
+    let start = Instant::now();
+    fill(&bench, letters);
+    let filled = size(&bench);
+    eprintln!("{letters} letters, {} MiB, captured in {:.1?}", filled >> 20, start.elapsed());
+    bench.close();
+    // From now on what is parked has been kept long enough, and each commit is on disk.
+    bench.settings.retain_parked = Some(Duration::ZERO);
+    bench.settings.sync = Sync::Full;
+    let start = Instant::now();
+    bench.open();
+    let opened = start.elapsed();
+    asked(&bench, letters);
+    let start = Instant::now();
+    let ((removed, longest), [late, latest]) = bench.ask(async |store| beside(store, drains(store)).await);
+    let took = start.elapsed();
+    eprintln!(
+        "{removed} letters removed in {took:.1?}, no turn longer than {longest:.1?}; beside it a capture took {late:.1?} at p99, \
+         {latest:.1?} at most"
+    );
+    assert_eq!(removed, (0..letters).filter(|number| !stays(*number)).count());
+    assert!(late < Duration::from_millis(500), "{late:?}");
+    let left = size(&bench);
+    eprintln!("{} of {} MiB are left, opened in {opened:.1?}", left >> 20, filled >> 20);
+    assert!(left < filled / 5 + (4 << 20), "{left} of {filled}");
+    let start = Instant::now();
+    let report = bench.ask(async |store| store.verify().await).unwrap();
+    eprintln!("verification of {} letters: {:.1?}", report.letters, start.elapsed());
+    assert_eq!((report.damaged, report.file), (vec![], vec![]));
+    let grown = resident() - before;
+    eprintln!("{grown} KiB more than before there was a letter");
+    assert!(opened < Duration::from_secs(1), "{opened:?}");
+    assert!(grown < 24 << 10, "{grown} KiB");
+}
+
+/// What the database alone occupies.
+fn size(bench: &Bench) -> u64 {
+    std::fs::metadata(bench.path()).unwrap().len()
 }

@@ -15,7 +15,7 @@ use super::{Bench, LATE, attempt, draft, keyed};
 use crate::support::files_that_hold;
 
 /// Three keys.
-const KEYS: [&str; 3] = [
+pub(super) const KEYS: [&str; 3] = [
     "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=",
     "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
@@ -24,12 +24,12 @@ const KEYS: [&str; 3] = [
 /// What must not be found in any file: it is part of each thing that a letter may bear.
 const PLANTED: &[u8] = b"planted";
 
-fn with_keys(keys: &[usize]) -> Bench {
+pub(super) fn with_keys(keys: &[usize]) -> Bench {
     Bench::with(|settings| set_keys(settings, keys))
 }
 
 /// The first one is written with.
-fn set_keys(settings: &mut fender::config::model::DeadLetter, keys: &[usize]) {
+pub(super) fn set_keys(settings: &mut fender::config::model::DeadLetter, keys: &[usize]) {
     let mut keys = keys.iter().map(|key| Secret::from(KEYS[*key].to_owned()));
     settings.encryption_key = keys.next();
     settings.old_encryption_keys = keys.collect();
@@ -321,6 +321,73 @@ fn a_store_of_the_first_schema_is_sealed_whole_and_nothing_stays_in_the_clear() 
     }
     assert_eq!(bench.letter(behind).state, State::Delivered);
     assert_eq!(bench.found(), [""; 0]);
+}
+
+/// A letter is read as it was before or as it is after.
+#[test]
+fn no_letter_looks_damaged_while_it_is_sealed_anew() {
+    let bench = Bench::new();
+    for number in 0..300_usize {
+        bench.capture(draft(vec![b'a'; 100 + number * 37 % 3000]));
+    }
+    let (mut verified, mut sealed) = (0, 0);
+    for round in 0..6 {
+        let mut settings = bench.settings.clone();
+        set_keys(&mut settings, &[round % 2, (round + 1) % 2]);
+        bench.store().rekey(Keys::of(&settings));
+        let at_work = std::cell::Cell::new(true);
+        let (damaged, anew) = bench.ask(async |store| {
+            let tend = async {
+                let mut anew = 0;
+                loop {
+                    let tended = store.tend().await.unwrap();
+                    anew += tended.resealed;
+                    if !tended.more {
+                        break;
+                    }
+                }
+                at_work.set(false);
+                anew
+            };
+            let verify = async {
+                let mut damaged = Vec::new();
+                while at_work.get() {
+                    let report = store.verify().await.unwrap();
+                    damaged.extend(report.damaged);
+                    verified += report.letters;
+                }
+                damaged
+            };
+            tokio::join!(verify, tend)
+        });
+        assert_eq!(damaged, []);
+        sealed += anew;
+    }
+    assert_eq!(sealed, 6 * 300);
+    assert!(verified >= 6 * 300, "{verified}");
+}
+
+/// Of the words that name a letter's key one may rot: then it is damaged, and does not wait for a key that nobody has.
+#[test]
+fn a_seal_that_names_another_key_than_its_letter_is_damaged() {
+    let other = "(SELECT substr(s, 1, 1) || x'010203040506' || substr(s, 8) FROM (SELECT CAST({column} AS BLOB) AS s))";
+    let rot = [
+        "UPDATE letters SET key_id = '010203040506'".to_owned(),
+        format!("UPDATE letters SET head = CAST({} AS BLOB)", other.replace("{column}", "head")),
+        format!("UPDATE contents SET body = CAST({} AS BLOB)", other.replace("{column}", "body")),
+    ];
+    for rot in rot {
+        let mut bench = with_keys(&[0]);
+        let id = bench.capture(planted("1"));
+        bench.close();
+        bench.sql(&rot);
+        bench.open();
+        let read = bench.ask(async |store| store.content(id).await);
+        assert_eq!(read, Err(StoreError::Damaged(id)), "{rot}");
+        let report = bench.ask(async |store| store.verify().await).unwrap();
+        assert_eq!((report.damaged, report.locked.len()), (vec![id], 0), "{rot}");
+        assert_eq!(bench.letter(id).parked_because, Some(Because::Damaged), "{rot}");
+    }
 }
 
 /// Many letters of all sizes: pages split and merge as they are sealed.

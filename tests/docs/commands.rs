@@ -150,3 +150,28 @@ mod the_reader {
         assert!(!fits("/api/v1/breakers/openai", "/api/v1/breakers/{name}/auto"));
     }
 }
+
+/// `just power 300`: recipes of ours, with no more words than they take.
+#[test]
+fn every_recipe_is_there() {
+    let recipes = std::fs::read_to_string(super::root().join(".justfile")).unwrap();
+    let recipes: Vec<Vec<&str>> = recipes
+        .lines()
+        .filter(|line| line.starts_with(char::is_lowercase))
+        .filter_map(|line| Some(line.split_once(':')?.0.split(' ').collect()))
+        .collect();
+    let (mut found, mut problems) = (0, Vec::new());
+    for page in super::pages() {
+        for (line, span) in page.code_spans() {
+            let Some(call) = span.strip_prefix("just ") else { continue };
+            let words: Vec<&str> = call.split(' ').collect();
+            let takes = |recipe: &&Vec<&str>| recipe[0] == words[0] && recipe.len() >= words.len();
+            found += 1;
+            if !recipes.iter().any(|recipe| takes(&recipe)) {
+                problems.push(format!("{}:{line}: {span}: no such recipe", page.path));
+            }
+        }
+    }
+    assert!(found >= 5, "only {found} were found");
+    report(&problems);
+}

@@ -89,11 +89,15 @@ fn parts(conn: &Connection, found: &Found, seals: &Seals) -> Result<Option<Resul
 pub(super) fn read(conn: &Connection, found: &Found, seals: &Seals) -> Result<Content, Trouble> {
     let id = found.letter.id;
     let shut = |shut| match shut {
-        Shut::Missing(key) => StoreError::Locked { id, key },
-        Shut::Damaged => StoreError::Damaged(id),
+        Shut::Missing(key) if found.locked(seals) == Some(key) => StoreError::Locked { id, key },
+        // A key that the letter was not sealed with.
+        Shut::Missing(_) | Shut::Damaged => StoreError::Damaged(id),
     };
     if let Some(why) = found.shut {
         return Err(shut(why).into());
+    }
+    if found.marred {
+        return Err(StoreError::Damaged(id).into());
     }
     let parts = match parts(conn, found, seals) {
         Ok(Some(parts)) => parts.map_err(shut)?,
@@ -137,31 +141,35 @@ pub(super) fn reseal(
     Ok(Some(own.unwrap_or_default()))
 }
 
-/// Takes a letter's content over as it stands in another file, of this schema, if it is whole as far as can be told without a
-/// key; whether it was.
-pub(super) fn copy(
-    from: &Connection,
-    found: &Found,
-    to: &Connection,
-    at: i64,
-    version: u32,
-) -> Result<bool, Trouble> {
+/// A letter's content as it stands in a file.
+pub(super) struct Stored {
+    sum: Vec<u8>,
+    headers: Vec<u8>,
+    body: Vec<u8>,
+    credentials: Option<Vec<u8>>,
+}
+
+/// A letter's content as it stands in the file, which is of this schema, if it is whole as far as can be told without a key.
+pub(super) fn stored(conn: &Connection, found: &Found, version: u32) -> Result<Stored, Trouble> {
     let credentials = if version < 2 { "NULL" } else { "credentials" };
-    let mut statement = from
+    let mut statement = conn
         .prepare_cached(&format!("SELECT sha256, headers, body, {credentials} FROM contents WHERE n = ?1"))?;
-    let mut insert = to.prepare_cached(
+    let read = statement.query_row([found.n], |row| {
+        Ok(Stored { sum: row.get(0)?, headers: row.get(1)?, body: row.get(2)?, credentials: row.get(3)? })
+    });
+    let whole = |stored: &Stored| {
+        !found.form.key_id.is_empty() || is_whole(found, &stored.sum, &stored.headers, &stored.body)
+    };
+    read.optional()?.filter(whole).ok_or_else(|| StoreError::Damaged(found.letter.id).into())
+}
+
+/// Puts a content into the file as it stood in another one.
+pub(super) fn put_stored(conn: &Connection, n: i64, stored: &Stored) -> Result<bool, Trouble> {
+    let mut insert = conn.prepare_cached(
         "INSERT INTO contents (n, sha256, headers, body, credentials) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
-    let inserted = statement.query_row([found.n], |row| {
-        let (headers, body) = (row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?);
-        let stored = row.get_ref(0)?.as_blob()?;
-        if found.form.key_id.is_empty() && !is_whole(found, stored, headers, body) {
-            return Ok(false);
-        }
-        insert.execute(params![at, stored, headers, body, row.get_ref(3)?.as_blob_or_null()?])?;
-        Ok(true)
-    });
-    Ok(inserted.optional()?.unwrap_or(false))
+    insert.execute(params![n, stored.sum, stored.headers, stored.body, stored.credentials])?;
+    Ok(true)
 }
 
 /// Whether a letter in the clear bears what was stored.

@@ -16,6 +16,10 @@ pub(super) struct Place {
     pub(super) shm: PathBuf,
     pub(super) reserve: PathBuf,
     pub(super) lock: PathBuf,
+    /// Where a database is made.
+    pub(super) fresh: PathBuf,
+    /// One that holds all that could be read of the damaged one at `db`, whose place it is to take.
+    pub(super) salvaged: PathBuf,
 }
 
 impl Place {
@@ -31,6 +35,8 @@ impl Place {
             shm: beside("-shm"),
             reserve: beside(".reserve"),
             lock: beside(".lock"),
+            fresh: beside(".fresh"),
+            salvaged: beside(".salvaged"),
         }
     }
 
@@ -99,25 +105,102 @@ impl Place {
         Ok(head)
     }
 
+    /// Removes the database and what lies beside it, where it is there.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        let mut journal = OsString::from(&self.db);
+        journal.push("-journal");
+        for path in [&self.db, &self.wal, &self.shm, &PathBuf::from(journal)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The file that was made takes its place, which is empty: what lies beside it belonged to one that is gone.
+    pub(super) fn take_place(&self) -> io::Result<()> {
+        self.remove()?;
+        fs::rename(&self.fresh, &self.db)?;
+        self.sync_folder()
+    }
+
+    /// The file that was made holds all of the damaged one: from now on that is only to be moved away.
+    pub(super) fn note_salvaged(&self) -> io::Result<()> {
+        fs::rename(&self.fresh, &self.salvaged)?;
+        self.sync_folder()
+    }
+
+    /// Moves the damaged database away, and the one that holds what could be read of it into its place; says where it is now.
+    /// Where this ends in the middle, the next start goes on with it.
+    pub(super) fn exchange(&self, now_ms: u64) -> io::Result<PathBuf> {
+        let aside = self.set_aside(now_ms)?;
+        fs::rename(&self.salvaged, &self.db)?;
+        self.sync_folder()?;
+        Ok(aside)
+    }
+
     /// Moves the database and its WAL away; says where it is now. Only without a connection.
-    pub(super) fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
-        let name = |number: u64| {
-            let mut name = OsString::from(&self.db);
-            name.push(format!(".damaged-{}", now_ms / 1000 + number));
-            PathBuf::from(name)
-        };
-        let to = (0..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0));
+    fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
+        let to = self.aside(now_ms);
         let aside = Self::new(&to);
         // The WAL goes first: without its database it is nothing, while the database without it would be an older one.
-        for (from, to) in [(&self.wal, &aside.wal), (&self.shm, &aside.shm)] {
+        for (from, to) in [(&self.wal, &aside.wal), (&self.shm, &aside.shm), (&self.db, &to)] {
             match fs::rename(from, to) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        fs::rename(&self.db, &to)?;
         self.sync_folder()?;
         Ok(to)
+    }
+
+    /// Whether all of the database and its WAL can be read at all. Only without a connection that writes.
+    pub(super) fn readable(&self) -> io::Result<()> {
+        for path in [&self.db, &self.wal] {
+            match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                file => drop(io::copy(&mut file?, &mut io::sink())?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the WAL away; says where to.
+    pub(super) fn keep_wal(&self, now_ms: u64) -> io::Result<PathBuf> {
+        let to = Self::new(&self.aside(now_ms)).wal;
+        fs::copy(&self.wal, &to)
+            .and_then(|_| File::open(&to)?.sync_all())
+            .inspect_err(|_| drop(fs::remove_file(&to)))?;
+        self.sync_folder()?;
+        Ok(to)
+    }
+
+    /// A name for what is damaged, which nothing has yet.
+    fn aside(&self, now_ms: u64) -> PathBuf {
+        let name = |number: u64| {
+            let mut name = OsString::from(&self.db);
+            name.push(format!("{DAMAGED}{}", now_ms / 1000 + number));
+            PathBuf::from(name)
+        };
+        let free = |path: &PathBuf| !path.exists() && !Self::new(path).wal.exists();
+        (0..).map(name).find(free).unwrap_or_else(|| name(0))
+    }
+
+    /// What was set aside as damaged, and is still there.
+    pub(super) fn damaged(&self) -> io::Result<Vec<PathBuf>> {
+        let mut begin = self.db.file_name().unwrap_or_default().to_owned();
+        begin.push(DAMAGED);
+        let begin = begin.into_encoded_bytes();
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.folder())? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(&begin) {
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// New names last only once their folder is on disk.
@@ -177,6 +260,9 @@ impl Id {
         fs::metadata(path).map(|metadata| Self::of(&metadata))
     }
 }
+
+/// Ends the name of what was set aside, with the time.
+const DAMAGED: &str = ".damaged-";
 
 /// The length of a database's header.
 const HEAD: u64 = 100;

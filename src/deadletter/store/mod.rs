@@ -4,7 +4,9 @@ mod capture;
 mod contents;
 mod file;
 mod find;
+mod fresh;
 mod held;
+mod insist;
 mod job;
 mod operator;
 mod operators;
@@ -20,9 +22,11 @@ mod space;
 mod trail;
 mod trouble;
 mod turns;
+mod wal;
 mod writer;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -67,10 +71,10 @@ struct Inner {
     slow: Reader,
     shared: Arc<Shared>,
     retention: Retention,
+    /// Where the database lies.
+    path: PathBuf,
     /// All that the files may occupy.
     max_bytes: u64,
-    /// The last capture found no room.
-    no_room: AtomicBool,
     /// Told when an operator replays.
     by_hand: Notify,
     /// Told when there are other keys.
@@ -123,7 +127,8 @@ impl Store {
     ) -> Result<(Self, Result<Opened, OpenError>), OpenError> {
         let place = Place::new(&settings.path);
         let limits = Limits::of(settings.max_bytes);
-        let opener = Opener { place: place.clone(), sync: settings.sync, limits };
+        let opener =
+            Opener { place: place.clone(), sync: settings.sync, limits, unreadable: Cell::default() };
         let shared = Arc::new(Shared::default());
         shared.keys.store(Arc::new(Keys::of(settings)));
         let queue = usize::try_from(QUEUE_KIB / LEAST_KIB).unwrap_or(1);
@@ -148,8 +153,8 @@ impl Store {
             slow: reader("letters-list")?,
             shared,
             retention: Retention { delivered: settings.retain_delivered, parked: settings.retain_parked },
+            path: settings.path.clone(),
             max_bytes: settings.max_bytes,
-            no_room: AtomicBool::new(false),
             by_hand: Notify::new(),
             rekeyed: Notify::new(),
             walk: Mutex::default(),
@@ -170,13 +175,7 @@ impl Store {
         } else {
             Prepared::new(draft)
         };
-        let captured = self.wanted(prepared.bytes(), move |work| prepared.store(work)).await;
-        match captured {
-            Ok(_) => self.inner.no_room.store(false, Ordering::Relaxed),
-            Err(StoreError::Full) => self.inner.no_room.store(true, Ordering::Relaxed),
-            Err(_) => {}
-        }
-        captured
+        self.wanted(prepared.bytes(), move |work| prepared.store(work)).await
     }
 
     /// One letter, with its trail.
@@ -195,11 +194,11 @@ impl Store {
         self.read(move |conn, seals| contents::read(conn, &rows::find(conn, id)?.open(seals), seals)).await
     }
 
-    /// Whether letters are taken, as far as is known: the file can be written, and the last capture found room.
+    /// Whether letters are taken, as far as is known: the file can be written, and has room for what was refused last.
     #[must_use]
     pub fn takes_letters(&self) -> bool {
         let figures = self.inner.shared.figures.load();
-        figures.healthy && !figures.full && !self.inner.no_room.load(Ordering::Relaxed)
+        figures.healthy && !figures.full
     }
 
     /// All that the files may occupy: `dead_letter.max_bytes`.

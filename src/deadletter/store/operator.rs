@@ -115,7 +115,7 @@ pub(super) struct Retention {
     pub(super) parked: Option<Duration>,
 }
 
-/// So many letters at most in one turn, so that a turn never holds up a capture for long.
+/// So many letters at most in one turn, so that a turn never holds up a capture for long; fewer in a small store.
 const TURN: usize = 100;
 
 /// So many pages are given back to the disk in one turn.
@@ -127,6 +127,7 @@ const VACUUM_SLACK: u64 = 256;
 /// One turn of retention at `now_ms`.
 pub(super) fn retain(work: &Work<'_>, retention: Retention, now_ms: u64) -> Result<Retained, Trouble> {
     let mut retained = Retained::default();
+    let turn = TURN.min(work.room.limits.batch_count());
     let spans = [
         (State::Delivered, Some(retention.delivered)),
         (State::Discarded, Some(retention.delivered)),
@@ -135,13 +136,13 @@ pub(super) fn retain(work: &Work<'_>, retention: Retention, now_ms: u64) -> Resu
     for (state, span) in spans {
         let Some(span) = span else { continue };
         let before = now_ms.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
-        let left = TURN.saturating_sub(retained.removed.len());
+        let left = turn.saturating_sub(retained.removed.len());
         for (n, gone) in standing_since(work.conn, state, before, left)? {
             rows::remove(work.conn, n)?;
             retained.removed.push(gone);
         }
     }
-    for id in expiring(work.conn, now_ms)? {
+    for id in expiring(work.conn, now_ms, turn)? {
         let found = rows::find(work.conn, id)?;
         let to = To::Parked(Because::Expired);
         turns::put(work.conn, &found, to, found.letter.attempts_made, work.now_ms)?;
@@ -149,22 +150,23 @@ pub(super) fn retain(work: &Work<'_>, retention: Retention, now_ms: u64) -> Resu
     }
     // On a full disk every page counts: the reserve is to come back.
     let slack = if work.room.starved { 0 } else { VACUUM_SLACK };
-    let more = !sealing::scrubbing(work)? && vacuum(work.conn, slack)?;
-    retained.more = retained.removed.len() >= TURN || retained.expired.len() >= TURN || more;
+    let more = !sealing::scrubbing(work)? && vacuum(work, slack)?;
+    retained.more = retained.removed.len() >= turn || retained.expired.len() >= turn || more;
     Ok(retained)
 }
 
 /// Gives some of the pages that are free beyond `slack` back to the disk; whether there are more.
-pub(super) fn vacuum(conn: &Connection, slack: u64) -> Result<bool, Trouble> {
-    let free: i64 = conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+pub(super) fn vacuum(work: &Work<'_>, slack: u64) -> Result<bool, Trouble> {
+    let free: i64 = work.conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
     let spare = free.cast_unsigned().saturating_sub(slack);
+    let most = VACUUM_PAGES.min(work.room.limits.checkpoint_pages() / 2);
     if spare > 0 {
-        let pages = spare.min(VACUUM_PAGES);
-        let mut vacuum = conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let pages = spare.min(most);
+        let mut vacuum = work.conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
     }
-    Ok(spare > VACUUM_PAGES)
+    Ok(spare > most)
 }
 
 fn standing_since(
@@ -184,12 +186,12 @@ fn standing_since(
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-fn expiring(conn: &Connection, now_ms: u64) -> Result<Vec<LetterId>, Trouble> {
+fn expiring(conn: &Connection, now_ms: u64, most: usize) -> Result<Vec<LetterId>, Trouble> {
     let mut statement = conn.prepare_cached(
         "SELECT id FROM letters INDEXED BY expiring WHERE state = 'pending' AND expires_at <= ?1 \
          ORDER BY expires_at LIMIT ?2",
     )?;
-    let limit = i64::try_from(TURN).unwrap_or(i64::MAX);
+    let limit = i64::try_from(most).unwrap_or(i64::MAX);
     let found = statement.query_map(params![int(now_ms), limit], |row| rows::id(row, 0))?;
     Ok(found.collect::<Result<_, _>>()?)
 }

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::file::Place;
 use super::job::Asked;
 use super::operator;
-use super::recover;
+use super::recover::{self, Check};
 use super::rows;
 use super::salvage::place;
 use super::sealing::Seals;
+use super::space::Limits;
 use super::trail;
 use super::trouble::Trouble;
 use super::{Store, capture, contents, find, sealing};
@@ -24,7 +26,7 @@ use crate::deadletter::query::{
 };
 use crate::deadletter::seal::Keys;
 
-/// So many letters at once in a bulk act, a purge, a verification: between two chunks others have their turn.
+/// So many letters at most at once in a bulk act, a purge, a verification: between two chunks others have their turn.
 const CHUNK: u32 = 100;
 
 /// A page of an export ends after so many bytes of bodies.
@@ -79,6 +81,12 @@ impl Store {
         self.write(0, move |work| operator::park(work, id, because)).await
     }
 
+    /// So many letters are changed in one commit: those of a small store must not let its WAL outgrow its quota.
+    fn chunk(&self) -> u32 {
+        let most = Limits::of(self.inner.max_bytes).batch_count();
+        u32::try_from(most).unwrap_or(CHUNK).min(CHUNK)
+    }
+
     async fn act(&self, id: LetterId, if_match: Option<&str>, act: Act) -> Result<Letter, StoreError> {
         let if_match = if_match.map(str::to_owned);
         let done = self.write(0, move |work| operator::act(work, id, if_match.as_deref(), act)).await;
@@ -88,7 +96,7 @@ impl Store {
         done
     }
 
-    /// The same act on each letter that the filter meets, newest first, at most `limit`; a hundred in one commit. Without a
+    /// The same act on each letter that the filter meets, newest first, at most `limit`; up to a hundred in one commit. Without a
     /// state in the filter, on pending and parked ones.
     ///
     /// # Errors
@@ -100,7 +108,7 @@ impl Store {
             let (filter, mut cursor) = (Filter { state: Some(state), ..filter.clone() }, None);
             loop {
                 let done = result.done.len() + result.failed.len();
-                let left = limit.saturating_sub(u32::try_from(done).unwrap_or(u32::MAX)).min(CHUNK);
+                let left = limit.saturating_sub(u32::try_from(done).unwrap_or(u32::MAX)).min(self.chunk());
                 if left == 0 {
                     return Ok(result);
                 }
@@ -150,7 +158,7 @@ impl Store {
         for state in states {
             let (filter, mut cursor) = (Filter { state: Some(state), ..filter.clone() }, None);
             loop {
-                let page = self.list(filter.clone(), CHUNK, cursor).await?;
+                let page = self.list(filter.clone(), self.chunk(), cursor).await?;
                 let ids: Vec<LetterId> = page.letters.iter().map(|letter| letter.id).collect();
                 removed += self.write(0, move |work| operator::purge(work, &ids)).await?;
                 cursor = page.next;
@@ -167,10 +175,14 @@ impl Store {
     /// # Errors
     /// `Unavailable`, `Full`.
     pub async fn verify(&self) -> Result<Report, StoreError> {
-        let mut report = Report {
-            file: self.read_slowly(|conn, _| recover::problems(conn, 100)).await?,
-            ..Report::default()
+        let place = Place::new(&self.inner.path);
+        let look = move |conn: &Connection, _: &Seals| {
+            let mut file = recover::problems(conn, Check::All, 100)?;
+            let aside = place.damaged()?;
+            file.extend(aside.iter().map(|path| format!("{} was set aside as damaged", path.display())));
+            Ok(file)
         };
+        let mut report = Report { file: self.read_slowly(look).await?, ..Report::default() };
         let mut after = None;
         loop {
             let chunk = self.read_slowly(move |conn, seals| {

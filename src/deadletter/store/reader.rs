@@ -53,7 +53,7 @@ impl Reader {
         let (reply, answer) = oneshot::channel();
         let job: Read = Box::new(move |conn| {
             let result = match conn {
-                Ok(conn) => read(conn),
+                Ok(conn) => at_once(conn, read),
                 Err(trouble) => Err(Trouble::from(trouble.to_string())),
             };
             let reach = result.as_ref().err().map(Trouble::reach);
@@ -79,6 +79,14 @@ impl Reader {
             drop(ended.await);
         }
     }
+}
+
+/// All that one question reads is of one moment: a letter that is sealed anew meanwhile is no half of each.
+fn at_once<T>(conn: &Connection, read: impl FnOnce(&Connection) -> Result<T, Trouble>) -> Result<T, Trouble> {
+    let transaction = conn.unchecked_transaction()?;
+    let result = read(conn);
+    drop(transaction);
+    if conn.is_autocommit() { result } else { Err(Trouble::unknown_end()) }
 }
 
 /// Reading needs little: no recursion, and what is read lies on the heap.

@@ -1,16 +1,21 @@
 //! Opening: after a quiet end, after a crash, after an error, and where the file is beyond repair.
 
+use std::cell::Cell;
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
 use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 
 use super::file::{Id, Place};
 use super::job::Unsure;
 use super::rows;
-use super::salvage::salvage;
 use super::schema::{self, Head, Schema, VERSION};
 use super::space::{self, Limits};
 use super::trouble::{Reach, Trouble};
 use super::turns::{self, To};
+use super::wal::{self, Lost};
 use crate::clock;
 use crate::config::model::Sync;
 use crate::deadletter::id::LetterId;
@@ -23,6 +28,8 @@ pub(super) struct Opener {
     pub(super) place: Place,
     pub(super) sync: Sync,
     pub(super) limits: Limits,
+    /// Since when a file that looks damaged cannot be read.
+    pub(super) unreadable: Cell<Option<Instant>>,
 }
 
 /// The connection that writes, and the file that it was opened on.
@@ -40,9 +47,21 @@ impl Opener {
     /// Opens the file at the start, or anew where it is not the one that it was, and judges what a crash left behind. A damaged
     /// file is set aside; of one that is not ours nothing is touched.
     pub(super) fn start(&self, unsure: &mut Unsure) -> Result<(Db, Opened), OpenError> {
-        let mut opened = Opened { created: self.create()?, ..Opened::default() };
+        let mut opened = Opened::default();
+        if self.place.salvaged.exists() {
+            let aside = self.place.exchange(clock::unix_ms()).map_err(|error| self.place.failed(error))?;
+            opened.set_aside = Some(aside);
+        }
+        if self.place.fresh.exists() {
+            // The half of a file that nobody waits for, with letters in it: it is in nobody's way, if it cannot go.
+            drop(Place::new(&self.place.fresh).remove());
+        }
+        opened.created = self.create()?;
         let head = Head::of(&self.place.head().map_err(|error| self.place.failed(error))?);
         let ours = self.place.was_a_store();
+        if matches!(head, Head::Ours(_)) {
+            opened.kept_wal = self.keep_wal().map_err(|error| self.place.failed(error))?;
+        }
         let db = match head {
             Head::Ours(found) if found > VERSION => return Err(self.newer(found)),
             Head::Empty | Head::Ours(_) => self.file(&mut opened),
@@ -66,6 +85,12 @@ impl Opener {
         Ok((db, opened))
     }
 
+    /// Copies a WAL that SQLite will not read to its end; says where the copy is.
+    fn keep_wal(&self) -> io::Result<Option<PathBuf>> {
+        let Lost { commits } = wal::lost(&self.place.wal)?;
+        if commits == 0 { Ok(None) } else { self.place.keep_wal(clock::unix_ms()).map(Some) }
+    }
+
     fn newer(&self, found: u32) -> OpenError {
         OpenError::Newer { path: self.place.db.clone(), found, known: VERSION }
     }
@@ -85,16 +110,10 @@ impl Opener {
         if space::starving(&self.place) {
             space::release(&self.place)?;
         }
-        let db = match self.connect().and_then(|(db, schema)| {
-            if suspect {
-                check(&db.conn)?;
-            }
-            Ok((db, schema))
-        }) {
+        let db = match self.connect_checked(suspect.then_some(Check::Pages)) {
             Ok((db, Schema::Ready { .. })) => db,
             Ok((_, other)) => return Err(Trouble::from(format!("the file was replaced: {other:?}"))),
             Err(trouble) if trouble.is_damage() => {
-                self.place.create()?;
                 self.afresh(opened).map_err(|error| Trouble::from(error.to_string()))?
             }
             Err(trouble) => return Err(trouble),
@@ -103,15 +122,6 @@ impl Opener {
         undo(&db.conn, unsure)?;
         *unsure = Unsure::default();
         Ok(db)
-    }
-
-    fn create(&self) -> Result<bool, OpenError> {
-        let created = self.place.create().or_else(|error| {
-            // On a full disk the reserve may be all that is left.
-            space::release(&self.place)?;
-            self.place.create().map_err(|_| error)
-        });
-        created.map_err(|error| self.place.failed(error))
     }
 
     fn file(&self, opened: &mut Opened) -> Result<Db, OpenError> {
@@ -135,15 +145,24 @@ impl Opener {
     }
 
     fn checked(&self) -> Result<(Db, Schema), Trouble> {
-        let (db, schema) = self.connect()?;
         let sizes = self.place.sizes();
-        if matches!(schema, Schema::Ready { .. }) && sizes.db + sizes.wal <= CHECKED_AT_START {
-            check(&db.conn)?;
-        }
-        Ok((db, schema))
+        self.connect_checked((sizes.db + sizes.wal <= CHECKED_AT_START).then_some(Check::All))
     }
 
-    fn connect(&self) -> Result<(Db, Schema), Trouble> {
+    /// A connection to a file that is checked whole, if that is asked for. What looks like damage is looked at twice: a page that
+    /// could not be read looks like one that makes no sense.
+    fn connect_checked(&self, how: Option<Check>) -> Result<(Db, Schema), Trouble> {
+        let connect = || {
+            let (db, schema) = self.connect()?;
+            if let Some(how) = how.filter(|_| matches!(schema, Schema::Ready { .. })) {
+                check(&db.conn, how)?;
+            }
+            Ok((db, schema))
+        };
+        connect().or_else(|trouble: Trouble| if trouble.is_damage() { connect() } else { Err(trouble) })
+    }
+
+    pub(super) fn connect(&self) -> Result<(Db, Schema), Trouble> {
         let is = Id::at(&self.place.db)?;
         let conn = schema::writer(&self.place.db, self.sync, self.limits.wal)?;
         if Id::at(&self.place.db)? != is {
@@ -153,30 +172,29 @@ impl Opener {
         conn.pragma_update(None, "max_page_count", self.limits.max_pages())?;
         Ok((Db { conn, is }, schema))
     }
-
-    /// Sets the file aside, begins a fresh one, and takes over what can be read of the old one.
-    fn afresh(&self, opened: &mut Opened) -> Result<Db, OpenError> {
-        let aside = self.place.set_aside(clock::unix_ms()).map_err(|error| self.place.failed(error))?;
-        self.place.create().map_err(|error| self.place.failed(error))?;
-        let (db, _) = self.connect().map_err(|trouble| self.place.failed(trouble))?;
-        // What cannot be read stays where it was set aside; the store works without it.
-        opened.salvaged = salvage(&aside, &db.conn).unwrap_or_default();
-        opened.set_aside = Some(aside);
-        Ok(db)
-    }
 }
 
 /// What SQLite says of the whole file: damage, or nothing.
-fn check(conn: &Connection) -> Result<(), Trouble> {
-    match problems(conn, 1)?.into_iter().next() {
+fn check(conn: &Connection, how: Check) -> Result<(), Trouble> {
+    match problems(conn, how, 1)?.into_iter().next() {
         None => Ok(()),
         Some(problem) => Err(Trouble::damage(problem)),
     }
 }
 
+/// How closely a file is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Whether each page makes sense.
+    Pages,
+    /// Whether the indexes agree with the tables, too.
+    All,
+}
+
 /// At most `most` things that SQLite finds wrong with the file.
-pub(super) fn problems(conn: &Connection, most: u32) -> Result<Vec<String>, Trouble> {
-    let mut statement = conn.prepare(&format!("PRAGMA quick_check({most})"))?;
+pub(super) fn problems(conn: &Connection, how: Check, most: u32) -> Result<Vec<String>, Trouble> {
+    let word = if how == Check::All { "integrity_check" } else { "quick_check" };
+    let mut statement = conn.prepare(&format!("PRAGMA {word}({most})"))?;
     let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
     let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
     Ok(lines.into_iter().filter(|line| line != "ok").collect())

@@ -83,7 +83,7 @@ impl Store {
         let Some(letter) = self.write(0, move |work| turns::begin(work, id, now_ms)).await? else {
             return Ok(None);
         };
-        let error = match self.content(id).await {
+        let error = match self.content_surely(id).await {
             Ok(content) => return Ok(Some((letter, content))),
             Err(error) => error,
         };
@@ -91,7 +91,7 @@ impl Store {
             StoreError::Damaged(_) => To::Parked(Because::Damaged),
             _ => To::Pending { next_attempt_at_ms: now_ms },
         };
-        self.write(0, move |work| turns::withdraw(work, id, to)).await?;
+        self.withdraw(id, to).await?;
         Err(error)
     }
 
@@ -118,12 +118,12 @@ impl Store {
         self.write(0, move |work| turns::settle(work, id, &attempt, settled)).await
     }
 
-    /// Sending -> pending, without an attempt counted: the breaker refused, or a pause is on.
+    /// Sending -> pending, without an attempt counted: the breaker refused, or a pause is on. Waits for a store that ails.
     ///
     /// # Errors
-    /// As [`Self::settle`].
+    /// `Standing`, `NotFound`: it was not being sent. `Closed`.
     pub async fn postpone(&self, id: LetterId, next_attempt_at_ms: u64) -> Result<(), StoreError> {
-        self.write(0, move |work| turns::withdraw(work, id, To::Pending { next_attempt_at_ms })).await
+        self.withdraw(id, To::Pending { next_attempt_at_ms }).await
     }
 
     /// The upstream is well again: letters that wait only for their own backoff come due, at most `limit`; how many there

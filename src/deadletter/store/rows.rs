@@ -12,7 +12,7 @@ use crate::deadletter::codec::{self, Sum};
 use crate::deadletter::id::LetterId;
 use crate::deadletter::letter::{Because, Letter, SealedWith, State};
 use crate::deadletter::query::StoreError;
-use crate::deadletter::seal::{Bound, KeyId, Part, Shut};
+use crate::deadletter::seal::{Bound, KeyId, Part, Shut, named};
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
@@ -38,6 +38,8 @@ pub(super) struct Found {
     pub(super) form: Form,
     /// Why it did not open.
     pub(super) shut: Option<Shut>,
+    /// Whether a second send is harmless is not what was written: the letter counts as damaged.
+    pub(super) marred: bool,
 }
 
 /// Those columns of a letter that may bear payload, as they stand in the file.
@@ -123,8 +125,10 @@ impl Found {
         };
         let clear = form.key_id.is_empty();
         let own = |value: &Option<String>| value.clone().filter(|_| clear);
+        let own_id = id(row, "id")?;
+        let repeatable = repeatable(own_id, row.get("repeatable")?);
         let letter = Letter {
-            id: id(row, "id")?,
+            id: own_id,
             upstream: row.get("upstream")?,
             route: row.get("route")?,
             state: State::of(word("state")?).unwrap_or(State::Parked),
@@ -147,7 +151,7 @@ impl Found {
             version: uint(row.get("version")?),
             attempts: Vec::new(),
             priority: row.get("priority")?,
-            repeatable: row.get("repeatable")?,
+            repeatable: repeatable.unwrap_or(false),
             attempts_made: row.get("attempts_made")?,
             sealed: None,
         };
@@ -159,6 +163,7 @@ impl Found {
             body_sum: form.body_sum.clone(),
             form,
             shut: None,
+            marred: repeatable.is_none(),
         })
     }
 
@@ -168,13 +173,15 @@ impl Found {
             return self;
         }
         let sealed = self.form.head.as_deref().unwrap_or_default();
+        let key = self.form.key_id.parse::<KeyId>().ok();
         let opened = match seals.keys.open(Part::Head, bound(&self.letter), sealed) {
+            // The row and its seal name the same key, or one of them is not what was written.
+            _ if key.is_none() || named(sealed) != key => Err(Shut::Damaged),
             Ok(head) => codec::decode(&head).ok_or(Shut::Damaged),
             Err(shut) => Err(shut),
         };
-        let key = self.form.key_id.parse::<KeyId>();
         self.letter.sealed =
-            key.ok().map(|key| SealedWith { key, locked: matches!(opened, Err(Shut::Missing(_))) });
+            key.map(|key| SealedWith { key, locked: matches!(opened, Err(Shut::Missing(_))) });
         match opened {
             Ok(fields) => self.fill(fields),
             Err(shut) => {
@@ -208,6 +215,25 @@ impl Found {
     /// Whether the key that it is sealed with is configured.
     pub(super) fn locked(&self, seals: &Seals) -> Option<KeyId> {
         self.form.key_id.parse().ok().filter(|key| seals.keys.find(*key).is_none())
+    }
+}
+
+/// What stands in the file for whether a second send is harmless. No flipped bit and no other letter's word makes the one of the other.
+fn mark(id: LetterId, repeatable: bool) -> i64 {
+    let word: &[u8] = if repeatable { b"repeatable " } else { b"not repeatable " };
+    let sum = codec::sum_of_body(&[word, id.to_string().as_bytes()].concat());
+    sum.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
+}
+
+/// What a mark says; `None` if it is none.
+fn repeatable(id: LetterId, word: i64) -> Option<bool> {
+    match word {
+        // As the first schema wrote it.
+        0 => Some(false),
+        1 => Some(true),
+        word if word == mark(id, false) => Some(false),
+        word if word == mark(id, true) => Some(true),
+        _ => None,
     }
 }
 
@@ -294,7 +320,7 @@ pub(super) fn insert(conn: &Connection, letter: &Letter, form: &Form, behind: bo
         ":expires_at": int(letter.expires_at_ms),
         ":version": int(letter.version),
         ":priority": letter.priority,
-        ":repeatable": letter.repeatable,
+        ":repeatable": mark(letter.id, letter.repeatable),
         ":attempts_made": letter.attempts_made,
         ":behind": behind,
         ":key_id": form.key_id,

@@ -1,45 +1,74 @@
-//! Letters out of a file that was set aside, and letters from elsewhere, each to its place.
+//! Letters out of a damaged file, and letters from elsewhere, each to its place.
 
 use std::path::Path;
 
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, COLUMNS, Form, Found};
 use super::sealing::{self, Seals};
-use super::trouble::Trouble;
+use super::trouble::{Reach, Trouble};
 use super::{contents, schema, trail, turns};
 use crate::deadletter::letter::{Because, Content, Letter, State};
 
-/// Copies every letter that can be read from the file that was set aside, as it stands there: its seal needs no key. Says how
-/// many. One whose content is damaged comes without it, parked.
-pub(super) fn salvage(aside: &Path, conn: &Connection) -> Result<u64, Trouble> {
-    let old = schema::reader(aside)?;
-    let version: u32 = old.pragma_query_value(None, "user_version", |row| row.get(0))?;
+/// What a salvage came to.
+#[derive(Debug, Default)]
+pub(super) struct Salvaged {
+    pub(super) letters: u64,
+    /// Something could not be read.
+    pub(super) missed: bool,
+}
+
+/// Copies every letter that can be read of a damaged file, as it stands there: its seal needs no key. Says how many. One whose
+/// content is damaged comes without it, parked. What the fresh file does not take ends it; what the damaged one does not give is
+/// asked for twice, then passed over.
+pub(super) fn salvage(damaged: &Path, conn: &Connection) -> Result<Salvaged, Trouble> {
+    let nothing = Salvaged { letters: 0, missed: true };
+    let old = match schema::reader(damaged) {
+        Err(trouble) if trouble.is_damage() => return Ok(nothing),
+        old => old?,
+    };
+    let Ok(version) = twice(|| schema::version(&old)) else { return Ok(nothing) };
     let columns = if version < 2 { COLUMNS_OF_FIRST } else { COLUMNS };
-    let (mut saved, mut last, mut gap) = (0, 0_i64, 0_u32);
+    let mut salvaged = Salvaged::default();
+    let (mut last, mut gap) = (0_i64, 0_u32);
     let mut transaction = conn.unchecked_transaction()?;
     if version >= 2 {
         // Without them letters keep their places in the order of their keys among themselves, but new ones do not join them.
-        drop(sealing::copy(&old, conn));
+        match twice(|| sealing::tags(&old)) {
+            Ok(tags) => sealing::put_tags(conn, &tags)?,
+            Err(_) => salvaged.missed = true,
+        }
     }
     while gap < GAP_MAX {
-        match next_letter(&old, columns, last) {
+        match twice(|| next_letter(&old, columns, last)) {
             Ok(None) => break,
             Ok(Some(found)) => {
                 (last, gap) = (found.n, 0);
-                if take_over(&old, conn, &found, version).is_ok() {
-                    saved += 1;
+                match take_over(&old, conn, &found, version) {
+                    Ok(whole) => {
+                        salvaged.letters += 1;
+                        salvaged.missed |= !whole;
+                    }
+                    Err(trouble) if trouble.reach() == Reach::One => salvaged.missed = true,
+                    Err(trouble) => return Err(trouble),
                 }
-                if saved % BETWEEN_COMMITS == 0 {
+                if salvaged.letters % BETWEEN_COMMITS == 0 {
                     transaction.commit()?;
+                    conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)?;
                     transaction = conn.unchecked_transaction()?;
                 }
             }
-            Err(_) => (last, gap) = (last + 1, gap + 1),
+            Err(_) => (last, gap, salvaged.missed) = (last + 1, gap + 1, true),
         }
     }
     transaction.commit()?;
-    Ok(saved)
+    Ok(salvaged)
+}
+
+/// What cannot be read is read once more: a page that could not be had looks like one that makes no sense.
+fn twice<T>(read: impl Fn() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    read().or_else(|_| read())
 }
 
 /// [`COLUMNS`] as the first schema has them.
@@ -56,15 +85,18 @@ fn next_letter(old: &Connection, columns: &str, after: i64) -> Result<Option<Fou
     Ok(statement.query_row(params![after], Found::read).optional()?)
 }
 
-fn take_over(old: &Connection, conn: &Connection, found: &Found, version: u32) -> Result<(), Trouble> {
+/// Whether all of it came over.
+fn take_over(old: &Connection, conn: &Connection, found: &Found, version: u32) -> Result<bool, Trouble> {
     if found.form.key_id.is_empty() && rows::sum_of(&found.body_sum).is_none() {
         return Err(Trouble::from("no checksum".to_owned()));
     }
     let behind = found.letter.state == State::Pending && found.order.is_some();
     let n = rows::insert(conn, &found.letter, &found.form, behind)?;
     // A letter without its trail is a letter.
-    drop(trail::copy(old, found.n, conn, n, version));
-    let whole = contents::copy(old, found, conn, n, version).unwrap_or(false);
+    let trail = twice(|| trail::stored(old, found.n, version));
+    let told = taken(trail.as_ref().map_or(Ok(false), |trail| trail::put_stored(conn, n, trail)))?;
+    let content = twice(|| contents::stored(old, found, version)).ok();
+    let whole = taken(content.map_or(Ok(false), |content| contents::put_stored(conn, n, &content)))?;
     if !whole && matches!(found.letter.state, State::Pending | State::Sending) {
         conn.execute(
             "UPDATE letters SET state = 'parked', parked_because = ?2, next_attempt_at = NULL, heartbeat_at = NULL, \
@@ -72,9 +104,17 @@ fn take_over(old: &Connection, conn: &Connection, found: &Found, version: u32) -
             params![n, Because::Damaged.as_str()],
         )?;
     }
-    match &found.order {
-        Some(key) => turns::reorder(conn, &found.letter.upstream, key),
-        None => Ok(()),
+    if let Some(key) = &found.order {
+        turns::reorder(conn, &found.letter.upstream, key)?;
+    }
+    Ok(told && whole)
+}
+
+/// What makes no sense the fresh file does not take, and does without; what else it fails with is its own.
+fn taken(put: Result<bool, Trouble>) -> Result<bool, Trouble> {
+    match put {
+        Err(trouble) if trouble.reach() == Reach::One => Ok(false),
+        put => put,
     }
 }
 

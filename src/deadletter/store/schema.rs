@@ -126,6 +126,11 @@ fn said(conn: &Connection) -> Result<Said, Trouble> {
     })
 }
 
+/// The schema of an open file.
+pub(super) fn version(conn: &Connection) -> Result<u32, Trouble> {
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
 /// Brings the schema up to date, each step in a transaction of its own.
 pub(super) fn migrate(conn: &Connection) -> Result<Schema, Trouble> {
     let Said { from, application, tables } = said(conn)?;

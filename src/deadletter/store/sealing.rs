@@ -198,7 +198,7 @@ pub(super) fn tend(work: &mut Work<'_>, walk: &mut Walk) -> Result<Tended, Troub
         |key: &String| key.is_empty() || key.parse().is_ok_and(|id| work.seals.keys.find(id).is_some());
     let waits = |(key, letters): (&String, &u64)| *letters > 0 && *key != current && openable(key);
     if uses.get("").is_some_and(|letters| *letters > 0) && !walk.swept {
-        walk.swept = !operator::vacuum(work.conn, 0)?;
+        walk.swept = !operator::vacuum(work, 0)?;
         tended.more = true;
         return Ok(tended);
     }
@@ -211,7 +211,7 @@ pub(super) fn tend(work: &mut Work<'_>, walk: &mut Walk) -> Result<Tended, Troub
         .prepare_cached("DELETE FROM seals WHERE letters = 0 AND key_id <> ?1 AND key_id <> ''")?
         .execute([&current])?;
     if uses.get("") == Some(&0) {
-        if walk.page == 0 && operator::vacuum(work.conn, 0)? {
+        if walk.page == 0 && operator::vacuum(work, 0)? {
             tended.more = true;
             return Ok(tended);
         }
@@ -366,14 +366,19 @@ fn one(work: &Work<'_>, n: i64) -> Result<bool, Trouble> {
     Ok(true)
 }
 
-/// Takes the keys' own rows over from another file, so that tags go on to mean what they meant.
-pub(super) fn copy(from: &Connection, to: &Connection) -> Result<(), Trouble> {
-    let mut statement = from.prepare("SELECT key_id, tags FROM seals WHERE tags IS NOT NULL")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        to.execute(
+/// The keys' own rows, by which tags mean what they mean.
+pub(super) fn tags(conn: &Connection) -> Result<Vec<(String, Vec<u8>)>, Trouble> {
+    let mut statement = conn.prepare("SELECT key_id, tags FROM seals WHERE tags IS NOT NULL")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Takes them over from another file, so that tags go on to mean what they meant.
+pub(super) fn put_tags(conn: &Connection, tags: &[(String, Vec<u8>)]) -> Result<(), Trouble> {
+    for (key, tags) in tags {
+        conn.execute(
             "INSERT INTO seals VALUES (?1, 0, ?2) ON CONFLICT DO UPDATE SET tags = excluded.tags",
-            params![row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?],
+            params![key, tags],
         )?;
     }
     Ok(())

@@ -67,7 +67,7 @@ const MIN_PAGES: u64 = 64;
 /// What one batch may still take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Captures are refused, whatever the figures.
     pub(super) starved: bool,
     /// The smallest capture that was refused for want of quota, in bytes.

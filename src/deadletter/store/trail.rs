@@ -1,10 +1,11 @@
 //! Letters' attempts. What went wrong and what was answered may repeat what was sent, and is sealed like it.
 
-use rusqlite::{Connection, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::rows::{self, Found, bound, int, uint};
 use super::sealing::Seals;
-use super::trouble::Trouble;
+use super::trouble::{Reach, Trouble};
 use crate::deadletter::codec;
 use crate::deadletter::letter::{ANSWER_MAX, Attempt, ERROR_MAX, Letter, TRAIL_MAX};
 use crate::deadletter::seal::{Bound, Key, Part};
@@ -129,35 +130,42 @@ pub(super) fn reseal(conn: &Connection, found: &Found, seals: &Seals, key: &Key)
     Ok(())
 }
 
-/// Takes a letter's trail over as it stands in another file.
-pub(super) fn copy(from: &Connection, n: i64, to: &Connection, at: i64, version: u32) -> Result<(), Trouble> {
+/// An attempt as it stands in the file.
+pub(super) type Stored = [Value; 7];
+
+/// A letter's trail as it stands in the file, which is of this schema.
+pub(super) fn stored(conn: &Connection, n: i64, version: u32) -> Result<Vec<Stored>, Trouble> {
     let sealed = if version < 2 { "NULL" } else { "sealed" };
-    let mut statement = from.prepare_cached(&format!(
+    let mut statement = conn.prepare_cached(&format!(
         "SELECT at, outcome, status, error, duration_ms, answer, {sealed} FROM attempts WHERE n = ?1 ORDER BY a",
     ))?;
-    let mut insert = to.prepare_cached(
-        "INSERT INTO attempts (n, at, outcome, status, error, duration_ms, answer, sealed) \
+    let rows = statement.query_map([n], |row| {
+        Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?])
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Puts a trail into the file as it stood in another one; whether all of it was taken.
+pub(super) fn put_stored(conn: &Connection, n: i64, trail: &[Stored]) -> Result<bool, Trouble> {
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO attempts (at, outcome, status, error, duration_ms, answer, sealed, n) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    let mut rows = statement.query([n])?;
-    while let Some(row) = rows.next()? {
-        let value = |column: usize| row.get::<_, rusqlite::types::Value>(column);
-        insert.execute(params![
-            at,
-            value(0)?,
-            value(1)?,
-            value(2)?,
-            value(3)?,
-            value(4)?,
-            value(5)?,
-            value(6)?
-        ])?;
+    let mut whole = true;
+    for attempt in trail {
+        let number = Value::from(n);
+        match insert.execute(params_from_iter(attempt.iter().chain([&number]))).map_err(Trouble::from) {
+            Ok(_) => {}
+            // A hand or rot was on it.
+            Err(trouble) if trouble.reach() == Reach::One => whole = false,
+            Err(trouble) => return Err(trouble),
+        }
     }
-    to.prepare_cached(
+    conn.prepare_cached(
         "UPDATE letters SET trail = (SELECT count(*) FROM attempts WHERE n = ?1) WHERE n = ?1",
     )?
-    .execute([at])?;
-    Ok(())
+    .execute([n])?;
+    Ok(whole)
 }
 
 /// Drops the oldest attempt of a letter's trail.

@@ -230,7 +230,7 @@ impl Writer {
             conn.prepare_cached(sql)?.execute([])?;
             Ok(())
         };
-        let Opener { place, limits, sync } = &self.opener;
+        let Opener { place, limits, sync, .. } = &self.opener;
         let seals = self.shared.seals.load();
         let mut last_id = self.last_id;
         say("BEGIN IMMEDIATE")?;
