@@ -6,14 +6,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
 use fender::config::model::{DeadLetter, Sync};
-use fender::deadletter::{Because, Captured, Draft, Filter, Letter, LetterId, Opened, Settled, State, Store};
+use fender::deadletter::{
+    Because, Captured, Content, Draft, Filter, Letter, LetterId, Opened, Settled, State, Store,
+};
 use fender::policy::outcome::Outcome;
 
 use super::disk::{Disk, System};
@@ -251,6 +253,20 @@ enum Work {
     Sweep,
     /// A store is made, another one each time.
     Open,
+    /// One of the first schema is brought up to the present one, another one each time.
+    Migrate,
+}
+
+impl Work {
+    /// Whether each round has a store of its own.
+    const fn begins_anew(self) -> bool {
+        matches!(self, Self::Open | Self::Migrate)
+    }
+}
+
+/// A store of the first schema.
+fn of_before() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deadletter/files_of_before/schema-1.db")
 }
 
 /// One cut after another on one disk; `left` looks at what is there after each. Gives what was told in all of them; `None` where
@@ -266,16 +282,22 @@ fn cuts(
     let mut ledger = Ledger::default();
     for round in 0..rounds {
         let mut folder = disk.path();
-        if work == Work::Open {
+        if work.begins_anew() {
             folder = folder.join(round.to_string());
             std::fs::create_dir(&folder).unwrap();
-            std::fs::File::open(disk.path()).and_then(|root| root.sync_all()).unwrap();
+            let sync = |path: &Path| std::fs::File::open(path).and_then(|file| file.sync_all()).unwrap();
+            if work == Work::Migrate {
+                std::fs::copy(of_before(), folder.join("letters.db")).unwrap();
+                sync(&folder.join("letters.db"));
+                sync(&folder);
+            }
+            sync(&disk.path());
             ledger = Ledger::default();
         }
         let path = folder.join("letters.db");
         let switch = disk.switch()?;
         let working = Working::start(&path, sync, work);
-        if work == Work::Open {
+        if work.begins_anew() {
             working.listen_until_it_opens(&mut ledger);
             thread::sleep(Duration::from_micros(dice.u64(0..40_000)));
         } else {
@@ -323,6 +345,19 @@ fn whole(bench: &Bench, opened: &Opened, when: &str) {
     assert_eq!(bench.store().figures().total(State::Sending), 0, "{when}");
 }
 
+/// What the letters of [`of_before`] bear.
+fn contents_of_before() -> Vec<(LetterId, Content)> {
+    let mut bench = Bench::new();
+    bench.close();
+    std::fs::copy(of_before(), bench.path()).unwrap();
+    bench.open();
+    let letters = all(&bench).into_keys();
+    let read = |id| (id, bench.ask(async |store| store.content(id).await).unwrap());
+    let contents: Vec<_> = letters.map(read).collect();
+    assert!(!contents.is_empty());
+    contents
+}
+
 fn rounds() -> u64 {
     std::env::var("FENDER_POWER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
 }
@@ -332,7 +367,8 @@ fn nothing_is_lost(system: System, work: Work) -> Option<usize> {
     let rounds = rounds();
     let seed = fastrand::u64(..);
     let mut dice = fastrand::Rng::with_seed(seed);
-    let (mut kept, mut done, mut under_way, mut gone, mut anew) = (0, 0, 0, 0, 0);
+    let (mut kept, mut done, mut under_way, mut gone, mut anew, mut migrated) = (0, 0, 0, 0, 0, 0);
+    let before = if work == Work::Migrate { contents_of_before() } else { Vec::new() };
     for disk in 0..rounds.div_ceil(ROUNDS_OF_A_DISK) {
         let mut round = 0;
         let of_disk = ROUNDS_OF_A_DISK.min(rounds - disk * ROUNDS_OF_A_DISK);
@@ -342,10 +378,21 @@ fn nothing_is_lost(system: System, work: Work) -> Option<usize> {
             whole(bench, opened, &when);
             under_way += opened.resumed.len() + opened.parked.len();
             anew += u32::from(opened.created);
-            if work == Work::Open {
+            if work.begins_anew() {
                 kept += ledger.kept.len();
             }
             let letters = all(bench);
+            if work == Work::Migrate {
+                assert!(!opened.created, "{when}");
+                migrated += u32::from(opened.migrated_from.is_none());
+                for (id, content) in &before {
+                    assert_eq!(
+                        bench.ask(async |store| store.content(*id).await).as_ref(),
+                        Ok(content),
+                        "{when}: {id}"
+                    );
+                }
+            }
             for (id, (writer, number)) in &ledger.kept {
                 let Some(letter) = letters.get(id) else {
                     let may = work == Work::Sweep && ledger.lets_go(*id);
@@ -359,14 +406,14 @@ fn nothing_is_lost(system: System, work: Work) -> Option<usize> {
                 assert_eq!(content.body, body(*writer, *number), "{when}: {id}");
             }
         })?;
-        if work != Work::Open {
+        if !work.begins_anew() {
             kept += played.kept.len();
         }
         done += played.last.len();
     }
     eprintln!(
         "{system:?}, {work:?}: {rounds} cuts: {kept} letters were kept, {done} had gone on, {under_way} were under way, \
-         {gone} times one was found removed, {anew} times there was no store yet"
+         {gone} times one was found removed, {anew} times there was no store yet, {migrated} times its schema had changed"
     );
     assert_eq!(gone > 0, work == Work::Sweep, "{gone} letters were removed");
     Some(kept)
@@ -397,6 +444,13 @@ fn nothing_else_is_lost_when_the_power_goes_while_what_is_done_with_is_removed()
 fn a_store_in_the_making_is_made_anew_when_the_power_goes() {
     for system in [System::Ext4, System::Xfs] {
         nothing_is_lost(system, Work::Open);
+    }
+}
+
+#[test]
+fn a_schema_in_the_changing_is_one_or_the_other_when_the_power_goes() {
+    for system in [System::Ext4, System::Xfs] {
+        nothing_is_lost(system, Work::Migrate);
     }
 }
 

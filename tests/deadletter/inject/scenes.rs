@@ -9,12 +9,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fender::deadletter::{Because, Begin, Draft, Filter, Letter, LetterId, State};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::blackbox::letters::call;
 use crate::deadletter::failing_disk::{FailingDisk, Fault, Shim};
+use crate::deadletter::sealed::{KEYS, set_keys};
 use crate::deadletter::{Bench, LATE, draft, runtime, settings};
-use crate::support::{Client, Fender, PATIENCE, Setup, Upstream, eventually};
+use crate::support::{Client, Fender, PATIENCE, Setup, Upstream, eventually, files_that_hold};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scene {
@@ -32,11 +33,21 @@ pub(super) enum Scene {
     Damaged,
     /// What is done with is removed, and its space given back.
     Retention,
+    /// Letters in the clear are sealed, then sealed anew with another key, and what they left is overwritten.
+    Sealing,
 }
 
 impl Scene {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Capture, Self::Replay, Self::Fresh, Self::Start, Self::Killed, Self::Damaged, Self::Retention];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Capture,
+        Self::Replay,
+        Self::Fresh,
+        Self::Start,
+        Self::Killed,
+        Self::Damaged,
+        Self::Retention,
+        Self::Sealing,
+    ];
 
     /// Whether the disk fails before the process begins.
     const fn begins_with_it(self) -> bool {
@@ -49,6 +60,8 @@ pub(super) struct Base {
     pub(super) scene: Scene,
     folder: tempfile::TempDir,
     letters: HashMap<LetterId, String>,
+    /// What the two keys are known by, where letters are sealed.
+    keys: Vec<String>,
 }
 
 /// What came of a scene.
@@ -87,12 +100,31 @@ fn keep_all(keep: &mut impl FnMut(Draft) -> LetterId, letters: u32) {
 /// Quota of all scenes: its WAL is brought home often.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// Three pages make no sense any more.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 3 * 4096].fill(0xa5);
+    fs::write(path, bytes).unwrap();
+}
+
+/// What a key is known by.
+fn known_by(key: usize) -> String {
+    let bench = Bench::with(|settings| set_keys(settings, &[key]));
+    let stats = bench.ask(async |store| store.stats(Filter::default()).await).unwrap();
+    stats.keys[0].key.expect("a key is configured").to_string()
+}
+
 /// So many letters are done with where retention is at work.
 const DONE: usize = 100;
 
 impl Base {
     pub(super) fn lay(scene: Scene) -> Self {
-        let mut base = Self { scene, folder: tempfile::tempdir().unwrap(), letters: HashMap::new() };
+        let mut base =
+            Self { scene, folder: tempfile::tempdir().unwrap(), letters: HashMap::new(), keys: Vec::new() };
+        if scene == Scene::Sealing {
+            base.keys = (0..2).map(known_by).collect();
+        }
         if scene == Scene::Fresh {
             return base;
         }
@@ -112,7 +144,7 @@ impl Base {
                     keep(letter(path));
                 }
             }
-            Scene::Start => keep_all(&mut keep, 30),
+            Scene::Start | Scene::Sealing => keep_all(&mut keep, 30),
             Scene::Damaged => keep_all(&mut keep, 120),
             Scene::Killed => {
                 let ids: Vec<LetterId> =
@@ -143,11 +175,7 @@ impl Base {
             }
         }
         if scene == Scene::Damaged {
-            let path = base.folder.path().join("letters.db");
-            let mut bytes = fs::read(&path).unwrap();
-            let middle = bytes.len() / 2 / 4096 * 4096;
-            bytes[middle..middle + 3 * 4096].fill(0xa5);
-            fs::write(path, bytes).unwrap();
+            damage(&base.folder.path().join("letters.db"));
         }
         base
     }
@@ -164,7 +192,7 @@ impl Base {
             arm();
         }
         let world = World::new();
-        let fender = disk.under(self.setup(&disk, &world)).start();
+        let fender = disk.under(self.setup(&disk, &world, &[0])).start();
         let traffic = Traffic::start(&fender);
         let mut before = [0; 7];
         if !self.scene.begins_with_it() {
@@ -177,7 +205,7 @@ impl Base {
         self.act(&fender, &disk, &world, &mut heard, goes_on);
         let calls: Vec<u64> = disk.counts().iter().zip(before).map(|(now, before)| now - before).collect();
         disk.disarm();
-        self.recovers(&fender, &world, &mut heard);
+        self.recovers(&fender, &disk, &world, &mut heard);
         traffic.end();
         assert!(fender.running() && !fender.log().contains("panicked"), "it panicked");
         // Every other time it is killed.
@@ -190,11 +218,15 @@ impl Base {
         Played { calls: calls.try_into().expect("seven calls"), hit: disk.hit() }
     }
 
-    fn setup(&self, disk: &FailingDisk, world: &World) -> Setup {
+    /// `keys`: which ones are configured where letters are sealed.
+    fn setup(&self, disk: &FailingDisk, world: &World, keys: &[usize]) -> Setup {
         let (base, attempts) = if self.scene == Scene::Replay { ("50ms", 2) } else { ("1h", 1000) };
         let retain = if self.scene == Scene::Retention { "1s" } else { "24h" };
+        let mut keys = keys.iter().map(|key| KEYS[*key]).filter(|_| self.scene == Scene::Sealing);
+        let current = keys.next().map(|key| format!("encryption_key = {key:?}\n")).unwrap_or_default();
+        let old: Vec<&str> = keys.collect();
         Setup::new(format!(
-            "[dead_letter]\npath = {:?}\nmax_bytes = \"{MAX_BYTES}B\"\nretain_delivered = \"{retain}\"\n\
+            "[dead_letter]\n{current}old_encryption_keys = {old:?}\npath = {:?}\nmax_bytes = \"{MAX_BYTES}B\"\nretain_delivered = \"{retain}\"\n\
              {}dead_letter.mode = \"on_failure\"\n\
              dead_letter.replay = {{ backoff = {{ strategy = \"fixed\", base = \"{base}\", max = \"{base}\", jitter = \"none\" }}, \
              per_second = 50.0, max_attempts = {attempts} }}\nthrottle = {{ adapt = false }}\nretry = {{ max_attempts = 1 }}\n\
@@ -237,6 +269,21 @@ impl Base {
                     thread::sleep(Duration::from_millis(20));
                 }
             }
+            Scene::Sealing => {
+                for (key, keys) in [[0].as_slice(), &[1, 0]].into_iter().enumerate() {
+                    fender.rewrite_config(&self.setup(disk, world, keys));
+                    fender.sighup();
+                    heard.write(fender, &format!("/ok/{}", 1000 + 3 * key));
+                    let until = Instant::now() + Duration::from_millis(700);
+                    while !sealed_with(fender, &self.keys[key]) {
+                        if goes_on && disk.hit() > 0 && Instant::now() > until {
+                            break;
+                        }
+                        thread::sleep(Duration::from_millis(10));
+                        assert!(Instant::now() < until + PATIENCE, "the letters are sealed");
+                    }
+                }
+            }
             Scene::Fresh | Scene::Start | Scene::Killed | Scene::Damaged => {
                 heard.write(fender, "/ok/1000");
                 heard.write(fender, "/ok/1003");
@@ -245,7 +292,7 @@ impl Base {
     }
 
     /// The disk is well: so is the store, without a restart, and what waited goes on.
-    fn recovers(&self, fender: &Fender, world: &World, heard: &mut Heard) {
+    fn recovers(&self, fender: &Fender, disk: &FailingDisk, world: &World, heard: &mut Heard) {
         eventually("the store is well", || healthy(fender));
         let mut number = 2000;
         eventually("writes are taken", || {
@@ -264,6 +311,12 @@ impl Base {
                     assert_eq!(acted.get(&format!("/ok/{number}")), Some(&1), "{acted:?}, {letters}");
                 }
             }
+            Scene::Sealing => {
+                eventually("all letters are sealed with the new key", || sealed_with(fender, &self.keys[1]));
+                eventually("nothing lies in the clear", || {
+                    files_that_hold(&disk.path(), b"write /ok/").is_empty()
+                });
+            }
             Scene::Retention => {
                 eventually("what is done with is gone", || {
                     fender.metric("fender_dead_letters", &[("state", "discarded")]) == 0.0
@@ -277,6 +330,10 @@ impl Base {
         let path = disk.path().join("letters.db");
         let mut settings = settings(&path);
         settings.max_bytes = MAX_BYTES;
+        if self.scene == Scene::Sealing {
+            // The old one may go.
+            set_keys(&mut settings, &[1]);
+        }
         let mut bench =
             Bench { folder: tempfile::tempdir().unwrap(), runtime: runtime(), settings, store: None };
         let opened = bench.open();
@@ -286,6 +343,7 @@ impl Base {
         let report = bench.ask(async |store| store.verify().await).unwrap();
         assert!(report.file.iter().all(|line| line.ends_with("set aside as damaged")), "{:?}", report.file);
         assert_eq!(report.file.is_empty(), self.scene != Scene::Damaged, "{:?}", report.file);
+        assert!(report.locked.is_empty(), "{:?}", report.locked);
         assert!(report.damaged.is_empty() || self.scene == Scene::Damaged, "{:?}", report.damaged);
         let letters = all(&bench);
         for (id, path) in self.letters.iter().chain(&heard.accepted) {
@@ -468,6 +526,17 @@ fn settled(fender: &Fender) -> bool {
     };
     series.get("fender_dead_letter_store_healthy") == Some(&1.0)
         && series.iter().all(|(name, value)| !on_its_way(name) || *value == 0.0)
+}
+
+/// Whether all letters are sealed with the key that is known by this.
+fn sealed_with(fender: &Fender, key: &str) -> bool {
+    let (status, stats) = call(fender, "GET", "/api/v1/letters/stats", "s", &json!(null));
+    if status != 200 {
+        return false; // The store says what is wrong with it.
+    }
+    let keys = stats["keys"].as_array().unwrap();
+    let current = |one: &Value| one["key"] == key && one["sealing"] == "current";
+    keys.iter().any(current) && keys.iter().all(|one| current(one) || one["letters"] == 0) && healthy(fender)
 }
 
 /// Whether what was done with is gone, and its space given back.
