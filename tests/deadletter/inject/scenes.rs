@@ -100,6 +100,14 @@ fn keep_all(keep: &mut impl FnMut(Draft) -> LetterId, letters: u32) {
 /// Quota of all scenes: its WAL is brought home often.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// Three pages make no sense any more.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 3 * 4096].fill(0xa5);
+    fs::write(path, bytes).unwrap();
+}
+
 /// What a key is known by.
 fn known_by(key: usize) -> String {
     let bench = Bench::with(|settings| set_keys(settings, &[key]));
@@ -167,11 +175,7 @@ impl Base {
             }
         }
         if scene == Scene::Damaged {
-            let path = base.folder.path().join("letters.db");
-            let mut bytes = fs::read(&path).unwrap();
-            let middle = bytes.len() / 2 / 4096 * 4096;
-            bytes[middle..middle + 3 * 4096].fill(0xa5);
-            fs::write(path, bytes).unwrap();
+            damage(&base.folder.path().join("letters.db"));
         }
         base
     }
