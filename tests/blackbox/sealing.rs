@@ -290,6 +290,9 @@ fn the_command_reads_a_file_with_its_keys_and_says_what_it_cannot_read() {
     };
     let (code, text) = run(&["list"], &[]);
     assert!(code == 0 && text.contains(&id) && text.contains("(sealed)"), "{text}");
+    assert!(text.contains("1 of them sealed with a key that is not at hand"), "{text}");
+    let (code, text) = run(&["export"], &[]);
+    assert!(code == 1 && text.contains("1 of them sealed with a key that is not at hand"), "{text}");
     let (code, text) = run(&["verify"], &[]);
     assert!(code == 1 && text.contains("\"locked\""), "{text}");
     let (code, lines) = run(&["export"], &[&key]);
@@ -300,6 +303,10 @@ fn the_command_reads_a_file_with_its_keys_and_says_what_it_cannot_read() {
     assert!(code == 1 && text.contains("--key-file"), "{text}");
     let (code, text) = run(&["import", lines_file.to_str().unwrap()], &[&key]);
     assert!(code == 0 && text.contains("1 there already"), "{text}");
+    for (end, wanted) in [("", 0), ("\n", 0), ("\r\n", 0), ("\n\n", 2), ("\r", 2)] {
+        fs::write(&key, format!("{}{end}", KEYS[0])).unwrap();
+        assert_eq!(run(&["list"], &[&key]).0, wanted, "{end:?}");
+    }
     fs::write(&key, "no key").unwrap();
     let (code, text) = run(&["list"], &[&key]);
     assert!(code == 2 && text.contains("must hold 32 bytes in base64") && !text.contains("no key"), "{text}");

@@ -161,6 +161,30 @@ fn is_freed_by_deleting(disk: &Disk) {
 }
 
 #[test]
+fn a_disk_that_is_full_while_letters_wait_to_be_sealed_is_freed_by_deleting_them() {
+    [Disk::in_memory("16M"), Disk::ext4("16M")].iter().flatten().for_each(is_freed_while_sealing);
+}
+
+fn is_freed_while_sealing(disk: &Disk) {
+    let mut bench = Bench::with(|settings| settings.path = disk.path().join("letters.db"));
+    let mut ids: Vec<LetterId> = (0..100).map(|_| bench.capture(draft(vec![b'x'; 20_000]))).collect();
+    bench.reopen_with(&[0]);
+    ids.extend(fill(&bench, 20_000, |_| {}));
+    // Of the letters in the clear most stay.
+    for id in &ids[50..ids.len() - 50] {
+        bench.ask(async |store| store.discard(*id, None).await).unwrap();
+    }
+    bench.ask(async |store| store.purge(Filter::default()).await).unwrap();
+    eventually("captures are taken again", || {
+        bench.ask(async |store| store.retain(now_ms()).await).unwrap();
+        bench.ask(async |store| store.tend().await).unwrap();
+        try_capture(&bench, draft(vec![b'z'; 10_000])).is_ok()
+    });
+    bench.tend();
+    assert_eq!(bench.ask(async |store| store.verify().await).unwrap().damaged, []);
+}
+
+#[test]
 fn a_store_on_a_full_disk_opens_and_drains() {
     [Disk::in_memory("16M"), Disk::ext4("16M")].iter().flatten().for_each(opens_and_drains);
 }

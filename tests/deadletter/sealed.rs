@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use fender::config::model::Secret;
 use fender::deadletter::{
     Act, Attempt, Because, Begin, Captured, Credentials, Draft, Filter, Imported, Keys, LetterId, Sealing,
-    Settled, State, StoreError,
+    Settled, State, Store, StoreError,
 };
 use fender::policy::outcome::Outcome;
 
@@ -190,7 +191,7 @@ fn letters_of_a_key_that_is_missing_wait_and_others_go_on() {
     let before = exported(&bench);
     bench.reopen_with(&[1]);
     assert_eq!(bench.keys().iter().filter(|(word, _)| *word == "missing").count(), 1);
-    let own = bench.capture(planted("own"));
+    let own = bench.capture(Draft { order_key: None, idempotency_key: None, ..planted("own") });
     assert_eq!(bench.due("api", false), [own], "what cannot be opened is nobody's turn");
     bench.deliver(own);
     assert_eq!(bench.due("api", false), []);
@@ -210,11 +211,20 @@ fn letters_of_a_key_that_is_missing_wait_and_others_go_on() {
     assert!(line.contains(&told), "{line}");
     let refused = import(&with_keys(&[2]), &line).unwrap_err().to_string();
     assert!(refused.contains(&told), "{refused}");
-    // Whether it is the same write nobody can say.
+    // Whether it is the same write, or of the same order, nobody can say.
+    let bare = Draft { order_key: None, idempotency_key: None, ..planted("7") };
+    for one in
+        [planted("7"), keyed("of an order", "any"), Draft { idempotency_key: Some("x".to_owned()), ..bare }]
+    {
+        let error = bench.ask(async |store| store.capture(one).await).unwrap_err();
+        assert!(error.to_string().contains("sealed with a key that is not configured"), "{error}");
+    }
     bench.tend();
     assert_eq!(bench.keys(), [("current", 1), ("missing", 41)]);
     bench.rekey(&[1, 0]);
     bench.capture(Draft { order_key: None, ..draft("a batch, in which the keys are put into force") });
+    let again = bench.ask(async |store| store.capture(planted("7")).await);
+    assert_eq!(again, Ok(Captured::Already { id: lost[7], state: State::Pending }));
     bench.tend();
     assert_eq!(bench.keys(), [("current", 43), ("old", 0)]);
     let due = bench.due("api", false);
@@ -511,4 +521,103 @@ fn a_damaged_file_gives_its_sealed_letters_up_without_their_key() {
     assert_eq!(content.credentials, Some(credentials()));
     let again = bench.ask(async |store| store.capture(planted("7")).await).unwrap();
     assert_eq!(again, Captured::Already { id: ids[7], state: State::Pending }, "tags mean what they meant");
+}
+
+#[test]
+fn what_was_answered_to_a_sealed_letter_is_not_kept_once_its_key_is_gone() {
+    let mut bench = with_keys(&[0]);
+    let id = bench.capture(planted("1"));
+    bench.begin(id).unwrap();
+    bench.rekey(&[]);
+    let again = Settled::Again { next_attempt_at_ms: 1 };
+    bench.ask(async |store| store.settle(id, planted_attempt(), again).await).unwrap();
+    assert_eq!(bench.found(), [""; 0]);
+    let attempts = bench.letter(id).attempts;
+    let bare = Attempt { error: None, answer: None, ..planted_attempt() };
+    assert_eq!(attempts, [bare.clone(), bare], "it is told that there was one");
+}
+
+#[test]
+fn a_key_without_the_one_before_it_parts_no_order_and_makes_no_second_letter() {
+    let mut bench = with_keys(&[0]);
+    let first = bench.capture(planted("1"));
+    bench.rekey(&[1]);
+    let other = bench.capture(draft("without keys"));
+    assert!(bench.ask(async |store| store.capture(planted("1")).await).is_err());
+    bench.rekey(&[1, 0]);
+    let again = bench.ask(async |store| store.capture(planted("1")).await);
+    assert_eq!(again, Ok(Captured::Already { id: first, state: State::Pending }));
+    bench.capture(planted("2"));
+    bench.tend();
+    assert_eq!(bench.due("api", false), [first, other], "the second of an order waits for the first");
+}
+
+#[test]
+fn where_nothing_hangs_on_a_lost_key_any_more_its_tags_are_given_up() {
+    let mut bench = with_keys(&[0]);
+    let lost = bench.capture(planted("1"));
+    bench.reopen_with(&[1]);
+    assert!(bench.ask(async |store| store.capture(planted("2")).await).is_err());
+    bench.ask(async |store| store.discard(lost, None).await).unwrap();
+    bench.ask(async |store| store.purge(Filter::default()).await).unwrap();
+    let id = bench.capture(planted("2"));
+    let again = bench.ask(async |store| store.capture(planted("2")).await);
+    assert_eq!(again, Ok(Captured::Already { id, state: State::Pending }));
+}
+
+#[test]
+fn who_only_looks_leaves_no_trace_of_a_key() {
+    let mut bench = with_keys(&[0]);
+    bench.capture(planted("1"));
+    bench.close();
+    let rows = |bench: &Bench| -> Vec<(String, i64, Option<Vec<u8>>)> {
+        let conn = rusqlite::Connection::open(bench.path()).unwrap();
+        let mut statement = conn.prepare("SELECT key_id, letters, tags FROM seals").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    let before = rows(&bench);
+    for keys in [&[1][..], &[1, 0], &[]] {
+        set_keys(&mut bench.settings, keys);
+        bench.store = Some(Store::open_to_look(&bench.settings).unwrap().0);
+        assert_eq!(exported(&bench).len(), 1);
+        assert!(bench.ask(async |store| store.capture(draft("x")).await).is_err());
+        bench.close();
+        assert_eq!(rows(&bench), before, "{keys:?}");
+    }
+}
+
+#[test]
+fn who_reads_the_file_holds_up_no_capture_while_old_text_is_overwritten() {
+    let mut bench = Bench::new();
+    bench.capture(draft("planted"));
+    bench.reopen_with(&[0]);
+    let reader = rusqlite::Connection::open(bench.path()).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let count = |reader: &rusqlite::Connection| -> i64 {
+        reader.query_row("SELECT count(*) FROM letters", [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count(&reader), 1);
+    let start = Instant::now();
+    assert_eq!(bench.tend(), 1);
+    assert_eq!(bench.tend(), 0);
+    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+    assert!(!bench.found().is_empty(), "the reader has it still");
+    reader.execute_batch("COMMIT").unwrap();
+    let steps = bench.ask(async |store| store.tend().await).unwrap();
+    assert!(!steps.more, "the WAL alone is left, and is cut off in one step");
+    assert_eq!(bench.found(), [""; 0]);
+}
+
+#[test]
+fn a_write_from_before_credentials_were_sealed_is_known_behind_the_seal() {
+    let mut bench = Bench::new();
+    let masked = Draft { credentials: None, ..planted("1") };
+    let id = bench.capture(masked);
+    bench.reopen_with(&[0]);
+    for sealed in [0, 1] {
+        let again = bench.ask(async |store| store.capture(planted("1")).await);
+        assert_eq!(again, Ok(Captured::Already { id, state: State::Pending }), "{sealed}");
+        bench.tend();
+    }
 }

@@ -38,7 +38,8 @@ impl Link {
         let mut keys = keys.iter().map(|file| key(file)).collect::<Result<Vec<_>, _>>()?.into_iter();
         settings.encryption_key = keys.next();
         settings.old_encryption_keys = keys.collect();
-        let (store, _) = Store::open(&settings).map_err(|error| error.to_string())?;
+        let (store, _) = (if new { Store::open(&settings) } else { Store::open_to_look(&settings) })
+            .map_err(|error| error.to_string())?;
         Ok(Self::File { router: admin::letters(&store), store })
     }
 
@@ -82,11 +83,12 @@ impl Link {
     }
 }
 
-/// The key in a file; a newline behind it is cut.
+/// The key in a file; one newline behind it is cut, as where a config refers to the file.
 fn key(file: &Path) -> Result<Secret, String> {
     let text =
         std::fs::read_to_string(file).map_err(|error| format!("--key-file {}: {error}", file.display()))?;
-    let key = Secret::from(text.trim_end_matches(['\r', '\n']).to_owned());
+    let text = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text);
+    let key = Secret::from(text.to_owned());
     match key_bytes(&key) {
         Some(_) => Ok(key),
         None => Err(format!("--key-file {}: must hold 32 bytes in base64", file.display())),

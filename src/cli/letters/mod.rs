@@ -148,7 +148,11 @@ async fn act(args: &Args, link: &Link) -> Result<ExitCode, String> {
             let answer =
                 link.call(Method::GET, &format!("/export{}", filter.query(&[])), Bytes::new()).await?;
             let text = String::from_utf8(fine(answer)?.to_vec()).map_err(|error| error.to_string())?;
-            Ok(say(&text))
+            let said = say(&text);
+            let letters = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let locked = letters.filter(is_locked).count();
+            tell_locked(locked);
+            Ok(if locked == 0 { said } else { ExitCode::from(RUNTIME_FAILURE) })
         }
         What::Import { file } => import(args, link, file).await,
         What::Stats { filter } => {
@@ -174,7 +178,7 @@ async fn act(args: &Args, link: &Link) -> Result<ExitCode, String> {
 
 async fn list(args: &Args, link: &Link, filter: &Filter, limit: Option<usize>) -> Result<ExitCode, String> {
     let mut cursor: Option<String> = None;
-    let mut left = limit.unwrap_or(usize::MAX);
+    let (mut left, mut locked) = (limit.unwrap_or(usize::MAX), 0);
     if !args.json {
         say(&format!(
             "{:<26} {:<10} {:<16} {:<16} {:<20} {}\n",
@@ -190,6 +194,7 @@ async fn list(args: &Args, link: &Link, filter: &Filter, limit: Option<usize>) -
         let page = json_of(link.call(Method::GET, &filter.query(&more), Bytes::new()).await?)?;
         let letters = member(&page, "letters").as_array().cloned().unwrap_or_default();
         left = left.saturating_sub(letters.len());
+        locked += letters.iter().filter(|letter| is_locked(letter)).count();
         let mut text = String::new();
         for letter in &letters {
             if args.json {
@@ -205,7 +210,22 @@ async fn list(args: &Args, link: &Link, filter: &Filter, limit: Option<usize>) -
             break;
         }
     }
+    tell_locked(locked);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a letter could not be read for want of its key.
+fn is_locked(letter: &Value) -> bool {
+    member(letter, "locked").is_string()
+}
+
+/// Says on stderr how many letters could not be read, if any.
+fn tell_locked(letters: usize) {
+    if letters > 0 {
+        say_error(&format!(
+            "{letters} of them sealed with a key that is not at hand, and not read (--key-file FILE with --store)\n"
+        ));
+    }
 }
 
 fn line(text: &mut String, letter: &Value) {

@@ -83,14 +83,17 @@ impl Prepared {
     fn known(&self, work: &Work<'_>, key: &str) -> Result<Option<Captured>, Trouble> {
         let Draft { upstream, method, .. } = &self.draft;
         let path = self.whole_path();
-        let tag = work.seals.tags.as_ref().map(|tags| tags.tag("once", &[key, upstream, method, path]));
+        let tag = |path: &str| Some(work.seals.tags.as_ref()?.tag("once", &[key, upstream, method, path]));
+        // A letter that has no secret, as from an import or from before credentials were sealed, is known by its masked path.
+        let (whole, masked) = (tag(path), tag(&self.draft.path));
         let mut statement = work.conn.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM letters AS l WHERE idempotency_key = ?1 AND upstream = ?2 AND method = ?3 \
              AND path = ?4 AND idempotency_key IS NOT NULL AND state IN ('pending', 'sending', 'parked') \
              ORDER BY id LIMIT 1",
         ))?;
         let mut first: Option<Found> = None;
-        for (stands, path) in [(tag.as_deref(), ""), (Some(key), &self.draft.path)] {
+        for (stands, path) in [(whole.as_deref(), ""), (masked.as_deref(), ""), (Some(key), &self.draft.path)]
+        {
             let Some(stands) = stands else { continue };
             let found =
                 statement.query_row(params![stands, upstream, method, path], Found::read).optional()?;

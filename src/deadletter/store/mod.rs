@@ -116,6 +116,17 @@ impl Store {
         Ok((store, opened?))
     }
 
+    /// Like [`Self::open`], for who reads and settles what is there: keys are used and not put into force, so that a wrong one
+    /// leaves no trace. No letter is taken.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_to_look(settings: &DeadLetter) -> Result<(Self, Opened), OpenError> {
+        let shared = Shared { looks: true, ..Shared::default() };
+        let (store, opened) = Self::start(settings, |_| {}, shared)?;
+        Ok((store, opened?))
+    }
+
     /// Like [`Self::open_observed`], but a file that cannot be opened now (it is another's or a newer Fender's, the disk fails,
     /// its folder is not there) is tried again each second; until then the store takes nothing.
     ///
@@ -125,11 +136,19 @@ impl Store {
         settings: &DeadLetter,
         on_commit: impl Fn(Duration) + Send + 'static,
     ) -> Result<(Self, Result<Opened, OpenError>), OpenError> {
+        Self::start(settings, on_commit, Shared::default())
+    }
+
+    fn start(
+        settings: &DeadLetter,
+        on_commit: impl Fn(Duration) + Send + 'static,
+        shared: Shared,
+    ) -> Result<(Self, Result<Opened, OpenError>), OpenError> {
         let place = Place::new(&settings.path);
         let limits = Limits::of(settings.max_bytes);
         let opener =
             Opener { place: place.clone(), sync: settings.sync, limits, unreadable: Cell::default() };
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(shared);
         shared.keys.store(Arc::new(Keys::of(settings)));
         let queue = usize::try_from(QUEUE_KIB / LEAST_KIB).unwrap_or(1);
         // Some more than there are places: a close finds room behind a full queue.

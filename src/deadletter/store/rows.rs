@@ -60,12 +60,19 @@ pub(super) struct Form {
 /// What stands for a path that cannot be read.
 const SEALED: &str = "(sealed)";
 
+/// Why a letter is not taken.
+const BLIND: &str = "letters are sealed with a key that is not configured: whether a write with an order key or an idempotency \
+    key belongs to one of them cannot be told until it is, or they are gone";
+
 impl Form {
     /// The one in which a letter is written now. `path`: with the secret that may be in it, by which captures are compared.
     pub(super) fn of(letter: &Letter, path: &str, body_sum: &[u8], seals: &Seals) -> Result<Self, Trouble> {
         let order_key = letter.order_key.as_ref().map(|word| seals.order(word));
         let (key_name, key_value) = letter.key_header.clone().unzip();
-        let Some((key, tags)) = seals.writing()? else {
+        if seals.cannot_tag(letter) {
+            return Err(Trouble::from(BLIND.to_owned()));
+        }
+        let Some(key) = seals.writing()? else {
             return Ok(Self {
                 key_id: String::new(),
                 path: letter.path.clone(),
@@ -78,7 +85,8 @@ impl Form {
                 head: None,
             });
         };
-        let once = |own| tags.tag("once", &[own, &letter.upstream, &letter.method, path]);
+        let once =
+            |own| Some(seals.tags.as_ref()?.tag("once", &[own, &letter.upstream, &letter.method, path]));
         let mut fields = vec![("path".to_owned(), letter.path.clone().into_bytes())];
         let mut add = |name: &str, value: Option<&str>| {
             fields.extend(value.map(|value| (name.to_owned(), value.as_bytes().to_vec())));
@@ -94,7 +102,7 @@ impl Form {
             path: String::new(),
             order_key,
             order_word: None,
-            idempotency_key: letter.idempotency_key.as_deref().map(once),
+            idempotency_key: letter.idempotency_key.as_deref().and_then(once),
             key_name: None,
             key_value: None,
             body_sum: Vec::new(),

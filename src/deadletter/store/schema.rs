@@ -108,7 +108,7 @@ fn common(conn: &Connection) -> Result<(), Trouble> {
 }
 
 /// Nobody else writes, so only another program's reader (a shell on the file) can be in the way.
-const BUSY: Duration = Duration::from_secs(2);
+pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// What a database says of itself.
 #[derive(Debug, PartialEq, Eq)]

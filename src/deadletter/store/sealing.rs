@@ -11,7 +11,7 @@ use super::rows::{self, COLUMNS, Form, Found, uint};
 use super::trouble::Trouble;
 use super::{contents, operator, scrub, trail, turns};
 use crate::deadletter::key_use::{KeyUse, Sealing, Tended};
-use crate::deadletter::letter::State;
+use crate::deadletter::letter::{Letter, State};
 use crate::deadletter::query::StoreError;
 use crate::deadletter::seal::{Key, KeyId, Keys, Tags, Unsealed};
 use crate::telemetry::events::{StoreLocked, emit};
@@ -22,6 +22,8 @@ pub(super) struct Seals {
     pub(super) keys: Arc<Keys>,
     /// There as soon as any of the keys has been in use.
     pub(super) tags: Option<Tags>,
+    /// Letters hang on tags that none of the keys opens: which letters are of one order, or one write, nobody can say.
+    pub(super) blind: bool,
     /// False while the configured keys are not in force: nothing new is written then, neither sealed nor in the clear.
     settled: bool,
     /// Which they are: those that are put into force later, or in another file, bear a higher number.
@@ -38,16 +40,21 @@ impl From<Unsealed> for Trouble {
 
 impl Seals {
     /// What new letters are sealed with; `None`: they are written in the clear.
-    pub(super) fn writing(&self) -> Result<Option<(&Key, &Tags)>, Trouble> {
+    pub(super) fn writing(&self) -> Result<Option<&Key>, Trouble> {
         if !self.settled {
             return Err(Trouble::from("its keys are not in force yet".to_owned()));
         }
-        Ok(self.keys.current().zip(self.tags.as_ref()))
+        Ok(self.keys.current())
+    }
+
+    /// Whether a letter with an order key or an idempotency key cannot be written, for want of what these are compared with.
+    pub(super) const fn cannot_tag(&self, letter: &Letter) -> bool {
+        self.blind && (letter.order_key.is_some() || letter.idempotency_key.is_some())
     }
 
     /// These keys for what is there, and nothing for what comes.
     pub(super) fn unsettled(keys: Arc<Keys>) -> Self {
-        Self { keys, tags: None, settled: false, number: 0 }
+        Self { keys, tags: None, blind: false, settled: false, number: 0 }
     }
 
     /// How an order key stands in the file.
@@ -55,7 +62,8 @@ impl Seals {
         self.tags.as_ref().map_or_else(|| word.to_owned(), |tags| tags.tag("order", &[word]))
     }
 
-    /// What a letter's further attempts are sealed with: as the letter is, where that key is at hand.
+    /// What a letter's further attempts are sealed with: as the letter is where that key is at hand, else with the one that is
+    /// written with. Where there is neither, the words of a sealed letter's attempts are not kept.
     pub(super) fn key_for(&self, key_id: &str) -> Option<&Key> {
         let own = key_id.parse::<KeyId>().ok().and_then(|id| self.keys.find(id));
         own.or_else(|| self.keys.current())
@@ -96,34 +104,60 @@ pub(super) fn adopt(conn: &Connection, keys: &Arc<Keys>) -> Result<Seals, Troubl
     let was_clear = conn.prepare_cached("SELECT 1 FROM seals WHERE key_id = ''")?.exists([])?;
     conn.pragma_update(None, "secure_delete", was_clear && keys.current().is_some())?;
     let transaction = conn.unchecked_transaction()?;
-    let mut known: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut statement = conn.prepare_cached("SELECT key_id, tags FROM seals WHERE tags IS NOT NULL")?;
-    let mut found = statement.query([])?;
-    while let Some(row) = found.next()? {
-        known.insert(row.get(0)?, row.get(1)?);
-    }
-    drop(found);
-    let opened = |key: &Key| Tags::open(keys, known.get(&key.id().to_string())?);
-    let mut tags = keys.all().find_map(opened);
-    if let Some(key) = keys.current() {
-        let tags = match &mut tags {
+    let mut seals = look(conn, keys)?;
+    seals.settled = true;
+    if let Some(key) = keys.current().filter(|_| !seals.blind) {
+        let tags = match &mut seals.tags {
             Some(tags) => tags,
             none => none.insert(Tags::generate()?),
         };
-        if !opened(key).is_some_and(|own| own.same(tags)) {
+        let known = known_tags(conn)?;
+        let own = known.iter().find(|known| known.key_id == key.id().to_string());
+        if !own.and_then(|own| Tags::open(keys, &own.tags)).is_some_and(|own| own.same(tags)) {
             conn.execute(
                 "INSERT INTO seals VALUES (?1, 0, ?2) ON CONFLICT DO UPDATE SET tags = excluded.tags",
                 params![key.id().to_string(), tags.sealed(key)?],
             )?;
         }
     }
-    let seals =
-        Seals { keys: Arc::clone(keys), tags, settled: true, number: NUMBER.fetch_add(1, Ordering::Relaxed) };
-    if was_clear && (seals.tags.is_some() || !known.is_empty()) {
+    if was_clear && (seals.tags.is_some() || !known_tags(conn)?.is_empty()) {
         retag(conn, &seals)?;
     }
     transaction.commit()?;
     Ok(seals)
+}
+
+/// These keys for who reads: nothing is written for them, and under them no letter is.
+pub(super) fn look(conn: &Connection, keys: &Arc<Keys>) -> Result<Seals, Trouble> {
+    let known = known_tags(conn)?;
+    // The tags that letters hang on are the store's; what nothing hangs on may have been made for want of a key.
+    let opened = known.iter().filter_map(|known| Some((known.letters, Tags::open(keys, &known.tags)?)));
+    let tags = opened.max_by_key(|(letters, _)| *letters).map(|(_, tags)| tags);
+    let missing = |known: &Known| known.key_id.parse().is_ok_and(|id| keys.find(id).is_none());
+    let blind = tags.is_none() && known.iter().any(|known| known.letters > 0 && missing(known));
+    Ok(Seals {
+        keys: Arc::clone(keys),
+        tags,
+        blind,
+        settled: false,
+        number: NUMBER.fetch_add(1, Ordering::Relaxed),
+    })
+}
+
+/// The key of tags as a key seals it, and how many letters hang on that.
+struct Known {
+    key_id: String,
+    letters: u64,
+    tags: Vec<u8>,
+}
+
+fn known_tags(conn: &Connection) -> Result<Vec<Known>, Trouble> {
+    let mut statement =
+        conn.prepare_cached("SELECT key_id, letters, tags FROM seals WHERE tags IS NOT NULL")?;
+    let rows = statement.query_map([], |row| {
+        Ok(Known { key_id: row.get(0)?, letters: uint(row.get(1)?), tags: row.get(2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Letters of one order key must meet under one tag, those in the clear too.
@@ -177,6 +211,8 @@ pub(super) struct Walk {
     swept: bool,
     /// The first page whose unused bytes have not been overwritten since all was sealed.
     page: u64,
+    /// No page holds anything that lay in the clear: what is left of that is in the WAL.
+    clean: bool,
 }
 
 /// One step of what keys leave to be done: letters whose key is back join their lines; letters in the clear and under old keys
@@ -191,7 +227,10 @@ pub(super) fn tend(work: &mut Work<'_>, walk: &mut Walk) -> Result<Tended, Troub
     }
     let Some(current) = work.seals.keys.current().map(|key| key.id().to_string()) else { return Ok(tended) };
     if work.room.starved {
-        return Ok(tended); // What is left of the disk is for deliveries.
+        // What is left of the disk is for deliveries; what is free goes back to it, or the want would never end. Pages move.
+        walk.page = 0;
+        tended.more = operator::vacuum(work, 0)?;
+        return Ok(tended);
     }
     let uses = uses(work.conn)?;
     let openable =
@@ -203,7 +242,7 @@ pub(super) fn tend(work: &mut Work<'_>, walk: &mut Walk) -> Result<Tended, Troub
         return Ok(tended);
     }
     if !walk.barren && uses.iter().any(waits) {
-        walk.page = 0;
+        (walk.page, walk.clean) = (0, false);
         return reseal(work, walk, &current, tended);
     }
     // Nothing hangs on these keys any more, so nothing may open the tags with them.
@@ -211,13 +250,18 @@ pub(super) fn tend(work: &mut Work<'_>, walk: &mut Walk) -> Result<Tended, Troub
         .prepare_cached("DELETE FROM seals WHERE letters = 0 AND key_id <> ?1 AND key_id <> ''")?
         .execute([&current])?;
     if uses.get("") == Some(&0) {
+        if walk.clean {
+            tended.scrub = true; // Somebody read the WAL when it was to be cut off: only that is done again.
+            return Ok(tended);
+        }
         if walk.page == 0 && operator::vacuum(work, 0)? {
             tended.more = true;
             return Ok(tended);
         }
         let next = scrub::gaps(work.conn, walk.page)?;
         walk.page = next.unwrap_or_default();
-        (tended.more, tended.scrub) = (next.is_some(), next.is_none());
+        walk.clean = next.is_none();
+        (tended.more, tended.scrub) = (!walk.clean, walk.clean);
     }
     Ok(tended)
 }
@@ -326,11 +370,11 @@ fn reseal(
 /// Seals a letter with the current key; false if it does not open.
 fn one(work: &Work<'_>, n: i64) -> Result<bool, Trouble> {
     let (conn, seals) = (work.conn, work.seals);
-    let Some((key, _)) = seals.writing()? else { return Ok(false) };
+    let Some(key) = seals.writing()? else { return Ok(false) };
     let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM letters AS l WHERE l.n = ?1"))?;
     let Some(found) = statement.query_row([n], Found::read).optional()? else { return Ok(false) };
     let found = found.open(seals);
-    if found.shut.is_some() {
+    if found.shut.is_some() || seals.cannot_tag(&found.letter) {
         return Ok(false);
     }
     let Some(credentials) = contents::reseal(conn, &found, seals, key)? else { return Ok(false) };
@@ -368,9 +412,7 @@ fn one(work: &Work<'_>, n: i64) -> Result<bool, Trouble> {
 
 /// The keys' own rows, by which tags mean what they mean.
 pub(super) fn tags(conn: &Connection) -> Result<Vec<(String, Vec<u8>)>, Trouble> {
-    let mut statement = conn.prepare("SELECT key_id, tags FROM seals WHERE tags IS NOT NULL")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    Ok(known_tags(conn)?.into_iter().map(|known| (known.key_id, known.tags)).collect())
 }
 
 /// Takes them over from another file, so that tags go on to mean what they meant.

@@ -208,10 +208,15 @@ fn note(work: &Work<'_>, found: &Found, attempt: &Attempt) -> Result<(), Trouble
     let add = |attempt: &Attempt| {
         trail::lengthen(work.conn, found.n, &found.letter, std::slice::from_ref(attempt), key)
     };
+    let wordless = || Attempt { error: None, answer: None, ..attempt.clone() };
     if work.room.tight() {
         // A trail must never be what keeps a letter from being delivered: it tells the last attempts, in few words.
         trail::shorten(work.conn, found.n)?;
-        return add(&Attempt { error: None, answer: None, ..attempt.clone() });
+        return add(&wordless());
+    }
+    if key.is_none() && !found.form.key_id.is_empty() {
+        // The keys were taken out while it was being sent: what repeats it must not lie in the clear.
+        return add(&wordless());
     }
     add(attempt)
 }

@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) held: AtomicBool,
     /// Connections that read.
     pub(super) reading: AtomicUsize,
+    /// Nothing is written for keys: they open what is there.
+    pub(super) looks: bool,
     /// The keys that are configured.
     pub(super) keys: ArcSwap<Keys>,
     /// Those that are in force in the file.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rusqlite::wal::CheckpointMode;
 
@@ -10,6 +11,7 @@ use crate::clock;
 use crate::deadletter::query::{OpenError, Opened, StoreError};
 use crate::deadletter::store::held::Held;
 use crate::deadletter::store::recover::Db;
+use crate::deadletter::store::schema::BUSY;
 use crate::deadletter::store::sealing::{self, Seals};
 use crate::deadletter::store::space;
 use crate::deadletter::store::trouble::Trouble;
@@ -94,10 +96,14 @@ impl Writer {
     pub(super) fn rekey(&self, anew: bool) {
         let (keys, last) = (self.shared.keys.load_full(), self.shared.seals.load_full());
         let Ok(conn) = &self.db else { return };
-        if Arc::ptr_eq(&keys, &last.keys) && !anew {
+        // Once nothing hangs any more on tags that do not open, others may be made.
+        let sees =
+            last.blind && !self.shared.looks && sealing::look(conn, &keys).is_ok_and(|seals| !seals.blind);
+        if Arc::ptr_eq(&keys, &last.keys) && !anew && !sees {
             return;
         }
-        match sealing::adopt(conn, &keys) {
+        let adopt = if self.shared.looks { sealing::look } else { sealing::adopt };
+        match adopt(conn, &keys) {
             Ok(seals) => {
                 self.shared.seals.store(Arc::new(seals));
                 sealing::tell(conn, &keys);
@@ -118,7 +124,14 @@ impl Writer {
         if self.starved {
             return false;
         }
+        // Captures are behind it: who reads is not waited for, it is tried again later.
+        if conn.busy_timeout(Duration::ZERO).is_err() {
+            return false;
+        }
         let done = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE);
+        if let Err(error) = conn.busy_timeout(BUSY) {
+            tracing::debug!(%error, "the store's patience with locks is not back");
+        }
         let done = matches!(done, Ok((all, done)) if all == done);
         if done {
             self.wal_pages.store(0, Ordering::Relaxed);
