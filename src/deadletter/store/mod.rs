@@ -1,5 +1,6 @@
 //! The store's handle: what it is asked goes to one thread that writes, or to one of two that read.
 
+mod adopting;
 mod capture;
 mod contents;
 mod file;

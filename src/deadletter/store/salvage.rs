@@ -5,8 +5,9 @@ use std::path::Path;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::adopting;
 use super::rows::{self, COLUMNS, Form, Found};
-use super::sealing::{self, Seals};
+use super::sealing::Seals;
 use super::trouble::{Reach, Trouble};
 use super::{contents, schema, trail, turns};
 use crate::deadletter::letter::{Because, Content, Letter, State};
@@ -35,8 +36,8 @@ pub(super) fn salvage(damaged: &Path, conn: &Connection) -> Result<Salvaged, Tro
     let mut transaction = conn.unchecked_transaction()?;
     if version >= 2 {
         // Without them letters keep their places in the order of their keys among themselves, but new ones do not join them.
-        match twice(|| sealing::tags(&old)) {
-            Ok(tags) => sealing::put_tags(conn, &tags)?,
+        match twice(|| adopting::tags(&old)) {
+            Ok(tags) => adopting::put_tags(conn, &tags)?,
             Err(_) => salvaged.missed = true,
         }
     }

@@ -9,6 +9,7 @@ use rusqlite::wal::CheckpointMode;
 use super::Writer;
 use crate::clock;
 use crate::deadletter::query::{OpenError, Opened, StoreError};
+use crate::deadletter::store::adopting;
 use crate::deadletter::store::held::Held;
 use crate::deadletter::store::recover::Db;
 use crate::deadletter::store::schema::BUSY;
@@ -98,11 +99,11 @@ impl Writer {
         let Ok(conn) = &self.db else { return };
         // Once nothing hangs any more on tags that do not open, others may be made.
         let sees =
-            last.blind && !self.shared.looks && sealing::look(conn, &keys).is_ok_and(|seals| !seals.blind);
+            last.blind && !self.shared.looks && adopting::look(conn, &keys).is_ok_and(|seals| !seals.blind);
         if Arc::ptr_eq(&keys, &last.keys) && !anew && !sees {
             return;
         }
-        let adopt = if self.shared.looks { sealing::look } else { sealing::adopt };
+        let adopt = if self.shared.looks { adopting::look } else { adopting::adopt };
         match adopt(conn, &keys) {
             Ok(seals) => {
                 self.shared.seals.store(Arc::new(seals));
