@@ -247,8 +247,7 @@ fn a_letter_whose_key_is_missing_holds_up_its_line_only_where_a_parked_one_would
     assert_eq!(bench.due("api", true), []);
     assert_eq!(bench.due("api", false), [next]);
     assert_eq!(bench.due("api", true), [], "it stepped aside, and holds its key where that is asked for");
-    let waiting =
-        async |store: &fender::deadletter::Store| store.waiting("api", "planted-order", false).await;
+    let waiting = async |store: &Store| store.waiting("api", "planted-order", false).await;
     assert_eq!(bench.ask(waiting), Ok(true));
     bench.deliver(next);
     bench.reopen_with(&[1, 0]);

@@ -111,6 +111,7 @@ const STEP: u64 = 32;
 const LOOKED_AT: i64 = 2000;
 
 /// Where a walk over the letters stands.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one walk")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Walk {
     /// Of which keys it is.
