@@ -1,7 +1,7 @@
 //! Readiness by token: the process is ready once every part that took a token has given it back.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -54,14 +54,22 @@ impl Drop for Pending {
 pub struct Pulse {
     /// Seconds since the process began, plus one; 0 = not begun.
     beat: AtomicU64,
+    tasks: AtomicUsize,
 }
 
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 impl Pulse {
-    /// Alive, `since_start` after the process began.
-    pub fn beat(&self, since_start: Duration) {
+    /// Alive, `since_start` after the process began, with so many tasks.
+    pub fn beat(&self, since_start: Duration, tasks: usize) {
+        self.tasks.store(tasks, Ordering::Relaxed);
         self.beat.store(since_start.as_secs() + 1, Ordering::Relaxed);
+    }
+
+    /// How many tasks it had when it beat last.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.tasks.load(Ordering::Relaxed)
     }
 
     /// Whether the worker has begun and has not beaten for ten seconds.

@@ -15,6 +15,7 @@ use crate::deadletter::{State as Standing, Store};
 use crate::drain::Phase;
 use crate::policy::breaker::State;
 use crate::policy::degradation::Level;
+use crate::ready::Pulse;
 use crate::upstream::Upstream;
 use crate::upstream::breaker::BreakerCell;
 
@@ -181,6 +182,8 @@ struct Workers {
     count: usize,
     /// Those that have not answered for a while: a defect.
     stuck: usize,
+    /// What they have in hand, a second ago: requests, connections, and a few that are always there.
+    tasks: usize,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -222,7 +225,11 @@ impl Overview {
                 Phase::Serving => "serving",
                 Phase::Draining | Phase::Storing | Phase::Cut => "draining",
             },
-            workers: Workers { count: admin.pulses.len(), stuck: admin.stuck() },
+            workers: Workers {
+                count: admin.pulses.len(),
+                stuck: admin.stuck(),
+                tasks: admin.pulses.iter().map(Pulse::tasks).sum(),
+            },
             connections: admin.connections.load(Ordering::Relaxed),
             in_flight: admin.drain.in_flight(),
             buffer: Buffer { used_bytes: admin.memory.used(), limit_bytes: admin.memory.limit() },

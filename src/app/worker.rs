@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::Error;
 use crate::admin::Admin;
@@ -88,7 +88,7 @@ async fn housekeeping(admin: Arc<Admin>, worker: usize) {
         tick.tick().await;
         clock::align();
         if let Some(pulse) = admin.pulses.get(worker) {
-            pulse.beat(admin.since_start());
+            pulse.beat(admin.since_start(), Handle::current().metrics().num_alive_tasks());
         }
         for upstream in admin.table.load().upstreams() {
             upstream.sweep(worker);

@@ -126,3 +126,29 @@ fn somebody_elses_file_is_refused_and_left_as_it_is() {
     assert!(refused.contains("no database"), "{refused}");
     assert_eq!(fs::read(&settings.path).unwrap(), b"not a database");
 }
+
+/// SQLite goes by the order of the numbers on a page: where it is damaged, the row after one may be one that was before it.
+#[test]
+fn numbers_out_of_order_do_not_lead_a_salvage_in_a_circle() {
+    let mut bench = Bench::new();
+    let ids: Vec<LetterId> = (0..5).map(|number| bench.capture(draft(format!("letter {number}")))).collect();
+    bench.close();
+    let root: u32 = rusqlite::Connection::open(bench.path())
+        .unwrap()
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'letters'", [], |row| row.get(0))
+        .unwrap();
+    let mut bytes = fs::read(bench.path()).unwrap();
+    let page = (root as usize - 1) * 4096;
+    assert_eq!((bytes[page], bytes[page + 4]), (13, 5), "a leaf of a table with five rows");
+    // The fourth of the cells: its length in two bytes, then its number.
+    let pointer = page + 8 + 3 * 2;
+    let cell = page + usize::from(u16::from_be_bytes([bytes[pointer], bytes[pointer + 1]]));
+    assert_eq!(bytes[cell + 2], 4);
+    bytes[cell + 2] = 1;
+    fs::write(bench.path(), bytes).unwrap();
+    let opened = bench.open();
+    assert!(opened.set_aside.is_some() && opened.salvaged >= 3, "{opened:?}");
+    for id in &ids[..3] {
+        assert_eq!(bench.letter(*id).state, State::Pending);
+    }
+}

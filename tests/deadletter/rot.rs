@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use fender::config::model::DeadLetter;
-use fender::deadletter::{Draft, Filter, Letter, LetterId, Settled, State, Store};
+use fender::deadletter::{Draft, Filter, Letter, LetterId, Opened, Settled, State, Store};
 
 use super::{Bench, LATE, draft, keyed, runtime};
 
@@ -90,8 +90,8 @@ impl Before {
         Self { folder, letters, due, database, wal, settings }
     }
 
-    /// Opens it with these bytes; `what` names what was done to them.
-    fn with(&self, database: &[u8], wal: &[u8], what: &str) -> After {
+    /// Opens it with these bytes; `None`: it is not touched, and an operator hears why.
+    fn open(&self, database: &[u8], wal: &[u8], what: &str) -> Option<(Bench, Opened)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("letters.db");
         fs::copy(self.folder.path().join("letters.db.reserve"), folder.path().join("letters.db.reserve"))
@@ -101,15 +101,21 @@ impl Before {
             fs::write(folder.path().join("letters.db-wal"), wal).unwrap();
         }
         let settings = DeadLetter { path: path.clone(), ..self.settings.clone() };
-        let (store, opened) = match Store::open(&settings) {
-            Ok(opened) => opened,
-            // Said to be another's, or a newer one's: it is not touched, and an operator hears why.
+        match Store::open(&settings) {
+            Ok((store, opened)) => {
+                Some((Bench { folder, runtime: runtime(), settings, store: Some(store) }, opened))
+            }
+            // Said to be another's, or a newer one's.
             Err(error) => {
                 assert_eq!(fs::read(&path).unwrap(), database, "{what}: {error}");
-                return After::Told;
+                None
             }
-        };
-        let bench = Bench { folder, runtime: runtime(), settings, store: Some(store) };
+        }
+    }
+
+    /// What becomes of it with these bytes; `what` names what was done to them.
+    fn with(&self, database: &[u8], wal: &[u8], what: &str) -> After {
+        let Some((bench, opened)) = self.open(database, wal, what) else { return After::Told };
         let told_at_once = opened.set_aside.is_some() || opened.kept_wal.is_some();
         let mut unharmed = true;
         let due = bench.ask(async |store| store.due("api", false, LATE, 100).await);
@@ -189,28 +195,69 @@ fn somewhere(bytes: &[u8], dice: &mut fastrand::Rng) -> usize {
     page + if dice.bool() { dice.usize(0..64) } else { dice.usize(0..PAGE) }
 }
 
-#[test]
-fn a_flipped_bit_in_the_database_is_told_or_does_no_harm() {
-    let before = Before::lay(false);
-    let (told, all) = tried(&before, |dice| {
-        let mut bytes = before.database.clone();
-        let (at, bit) = (somewhere(&bytes, dice), dice.u8(0..8));
-        bytes[at] ^= 1 << bit;
-        (bytes, Vec::new(), format!("bit {bit} of byte {at} ({} of page {})", at % PAGE, at / PAGE + 1))
+/// The database with one bit of it flipped, and which.
+fn flipped(before: &Before, at: usize, dice: &mut fastrand::Rng) -> (Vec<u8>, Vec<u8>, String) {
+    let mut bytes = before.database.clone();
+    let bit = dice.u8(0..8);
+    bytes[at] ^= 1 << bit;
+    (bytes, Vec::new(), format!("bit {bit} of byte {at} ({} of page {})", at % PAGE, at / PAGE + 1))
+}
+
+fn flip_anywhere(before: &Before) {
+    let (told, all) = tried(before, |dice| {
+        let at = somewhere(&before.database, dice);
+        flipped(before, at, dice)
     });
     assert!(told > all / 4, "{told} of {all}");
 }
 
 #[test]
+fn a_flipped_bit_in_the_database_is_told_or_does_no_harm() {
+    flip_anywhere(&Before::lay(false));
+}
+
+#[test]
 fn a_flipped_bit_among_sealed_letters_is_told_or_does_no_harm() {
-    let before = Before::lay_in(super::sealed::with_keys(&[1, 0]), false);
-    let (told, all) = tried(&before, |dice| {
-        let mut bytes = before.database.clone();
-        let (at, bit) = (somewhere(&bytes, dice), dice.u8(0..8));
-        bytes[at] ^= 1 << bit;
-        (bytes, Vec::new(), format!("bit {bit} of byte {at} ({} of page {})", at % PAGE, at / PAGE + 1))
-    });
-    assert!(told > all / 4, "{told} of {all}");
+    flip_anywhere(&Before::lay_in(super::sealed::with_keys(&[1, 0]), false));
+}
+
+/// SQLite's own checks believe what the schema's text says: it is told all the same, and every letter comes over whole.
+#[test]
+fn a_flipped_bit_in_the_text_of_the_schema_is_told_and_costs_no_letter() {
+    let before = Before::lay(false);
+    let texts: Vec<usize> = (0..before.database.len() - 200)
+        .filter(|at| before.database[*at..].starts_with(b"CREATE "))
+        .flat_map(|at| at..at + 200)
+        .filter(|at| before.database[*at].is_ascii_graphic())
+        .collect();
+    let whole = schema_text(&before.database).expect("it is whole");
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut tried = 0;
+    for _ in 0..places() {
+        let at = texts[dice.usize(0..texts.len())];
+        let (database, _, what) = flipped(&before, at, &mut dice);
+        let what = format!("seed {seed}: {what}");
+        if schema_text(&database).is_ok_and(|text| text == whole) {
+            continue; // It lies where a page that was split left it.
+        }
+        tried += 1;
+        assert_eq!(before.with(&database, &[], &what), After::Told, "{what}");
+        let (_, opened) = before.open(&database, &[], &what).expect("taken to be ours");
+        assert!(opened.set_aside.is_some() && opened.salvaged == 60, "{what}: {opened:?}");
+    }
+    assert!(tried > places() / 4, "{tried} of {}", places());
+}
+
+/// What a database says of its tables.
+fn schema_text(database: &[u8]) -> rusqlite::Result<Vec<String>> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), database).unwrap();
+    let conn = rusqlite::Connection::open(format!("file:{}?immutable=1", file.path().display()))?;
+    let mut statement = conn.prepare("SELECT coalesce(sql, name) FROM sqlite_schema")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    rows.collect()
 }
 
 /// The mark that lets a letter go up twice: every bit of it, and another letter's.

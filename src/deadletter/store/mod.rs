@@ -9,6 +9,7 @@ mod fresh;
 mod held;
 mod insist;
 mod job;
+mod known;
 mod operator;
 mod operators;
 mod reader;

@@ -7,10 +7,12 @@ use tokio::sync::oneshot;
 
 use super::file::Place;
 use super::job::Asked;
+use super::known;
 use super::operator;
 use super::recover::{self, Check};
 use super::rows;
 use super::salvage::place;
+use super::schema::VERSION;
 use super::sealing::Seals;
 use super::space::Limits;
 use super::trail;
@@ -178,6 +180,7 @@ impl Store {
         let place = Place::new(&self.inner.path);
         let look = move |conn: &Connection, _: &Seals| {
             let mut file = recover::problems(conn, Check::All, 100)?;
+            file.extend(known::amiss(conn, VERSION)?);
             let aside = place.damaged()?;
             file.extend(aside.iter().map(|path| format!("{} was set aside as damaged", path.display())));
             Ok(file)

@@ -9,7 +9,7 @@ use super::adopting;
 use super::rows::{self, COLUMNS, Form, Found};
 use super::sealing::Seals;
 use super::trouble::{Reach, Trouble};
-use super::{contents, schema, trail, turns};
+use super::{contents, known, trail, turns};
 use crate::deadletter::letter::{Because, Content, Letter, State};
 
 /// What a salvage came to.
@@ -25,11 +25,10 @@ pub(super) struct Salvaged {
 /// asked for twice, then passed over.
 pub(super) fn salvage(damaged: &Path, conn: &Connection) -> Result<Salvaged, Trouble> {
     let nothing = Salvaged { letters: 0, missed: true };
-    let old = match schema::reader(damaged) {
+    let (old, version) = match twice(|| known::read_damaged(damaged)) {
         Err(trouble) if trouble.is_damage() => return Ok(nothing),
         old => old?,
     };
-    let Ok(version) = twice(|| schema::version(&old)) else { return Ok(nothing) };
     let columns = if version < 2 { COLUMNS_OF_FIRST } else { COLUMNS };
     let mut salvaged = Salvaged::default();
     let (mut last, mut gap) = (0_i64, 0_u32);
@@ -44,7 +43,8 @@ pub(super) fn salvage(damaged: &Path, conn: &Connection) -> Result<Salvaged, Tro
     while gap < GAP_MAX {
         match twice(|| next_letter(&old, columns, last)) {
             Ok(None) => break,
-            Ok(Some(found)) => {
+            // Where the order of the numbers is damaged, the next one may lie behind: whoever followed it would never end.
+            Ok(Some(found)) if found.n > last => {
                 (last, gap) = (found.n, 0);
                 match take_over(&old, conn, &found, version) {
                     Ok(whole) => {
@@ -60,7 +60,7 @@ pub(super) fn salvage(damaged: &Path, conn: &Connection) -> Result<Salvaged, Tro
                     transaction = conn.unchecked_transaction()?;
                 }
             }
-            Err(_) => (last, gap, salvaged.missed) = (last + 1, gap + 1, true),
+            Ok(Some(_)) | Err(_) => (last, gap, salvaged.missed) = (last + 1, gap + 1, true),
         }
     }
     transaction.commit()?;

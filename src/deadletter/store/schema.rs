@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::known;
 use super::trouble::Trouble;
 use crate::config::model::Sync;
 
@@ -100,7 +101,7 @@ pub(super) fn reader(path: &Path) -> Result<Connection, Trouble> {
     Ok(conn)
 }
 
-fn common(conn: &Connection) -> Result<(), Trouble> {
+pub(super) fn common(conn: &Connection) -> Result<(), Trouble> {
     conn.pragma_update(None, "mmap_size", 0)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "cell_size_check", true)?;
@@ -140,10 +141,19 @@ pub(super) fn migrate(conn: &Connection) -> Result<Schema, Trouble> {
     if from > VERSION {
         return Ok(Schema::Newer(from));
     }
-    for (step, sql) in (0..VERSION).zip(MIGRATIONS).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
-        let to = step + 1;
+    if from == 0 && tables > 0 {
+        return Err(Trouble::damage("it has tables, and says that it has none".to_owned()));
+    }
+    known::check(conn, from)?;
+    steps(conn, from, VERSION)?;
+    Ok(Schema::Ready { from })
+}
+
+/// Brings a file from one version to another.
+pub(super) fn steps(conn: &Connection, from: u32, to: u32) -> Result<(), Trouble> {
+    for (step, sql) in (1..=to).zip(MIGRATIONS).filter(|(step, _)| *step > from) {
         let script = format!(
-            "BEGIN IMMEDIATE;\n{sql}\nPRAGMA application_id = {APPLICATION};\nPRAGMA user_version = {to};\nCOMMIT;"
+            "BEGIN IMMEDIATE;\n{sql}\nPRAGMA application_id = {APPLICATION};\nPRAGMA user_version = {step};\nCOMMIT;"
         );
         if let Err(error) = conn.execute_batch(&script) {
             // Nothing of a step that failed may stay; that it is undone already is no second failure.
@@ -151,5 +161,5 @@ pub(super) fn migrate(conn: &Connection) -> Result<Schema, Trouble> {
             return Err(error.into());
         }
     }
-    Ok(Schema::Ready { from })
+    Ok(())
 }
