@@ -22,6 +22,10 @@ prove ROUNDS="1000":
 power ROUNDS="300":
     FENDER_POWER_ROUNDS={{ROUNDS}} cargo nextest run --no-capture -E 'test(/^deadletter::power::/)'
 
+# Faults of everything at once, reloads and kills for so many seconds: every write has one owner, and nothing grows. Needs cc.
+soak SECONDS="7200":
+    FENDER_SOAK={{SECONDS}} cargo nextest run --cargo-profile fast --no-capture -E 'test(/^prove::soak::/)'
+
 # Whatever call of the disk fails, nothing accepted is lost and the store recovers: tries so many faults, or `all`. Needs cc.
 inject FAULTS="1000":
     FENDER_INJECT={{FAULTS}} cargo nextest run --no-capture -E 'test(/^deadletter::inject::/)'

@@ -12,7 +12,7 @@ use crate::support::Setup;
 
 /// The calls that can fail, by their place in the file that both sides hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
+pub(crate) enum Call {
     Write,
     Sync,
     Truncate,
@@ -23,11 +23,11 @@ pub(super) enum Call {
 }
 
 impl Call {
-    pub(super) const ALL: [Self; 7] =
+    pub(crate) const ALL: [Self; 7] =
         [Self::Write, Self::Sync, Self::Truncate, Self::Rename, Self::Open, Self::Unlink, Self::Read];
 
     /// What can befall it.
-    pub(super) const fn kinds(self) -> &'static [Kind] {
+    pub(crate) const fn kinds(self) -> &'static [Kind] {
         match self {
             Self::Write => &[Kind::IoError, Kind::NoSpace, Kind::Short, Kind::Torn],
             Self::Sync | Self::Truncate => &[Kind::IoError, Kind::NoSpace],
@@ -38,7 +38,7 @@ impl Call {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     IoError,
     NoSpace,
     /// Half of the bytes are written, and that is said.
@@ -51,22 +51,22 @@ pub(super) enum Kind {
 
 /// What fails, from which call on, and whether it goes on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fault {
-    pub(super) call: Call,
-    pub(super) kind: Kind,
+pub(crate) struct Fault {
+    pub(crate) call: Call,
+    pub(crate) kind: Kind,
     /// Counted from 1, over all threads, from the moment on when it is armed.
-    pub(super) nth: u64,
-    pub(super) on: bool,
+    pub(crate) nth: u64,
+    pub(crate) on: bool,
 }
 
 /// The library that stands between a process and its disk.
-pub(super) struct Shim {
+pub(crate) struct Shim {
     folder: tempfile::TempDir,
 }
 
 impl Shim {
     /// Compiles it; none where there is no compiler.
-    pub(super) fn compile() -> Option<Self> {
+    pub(crate) fn compile() -> Option<Self> {
         let shim = Self { folder: tempfile::tempdir().unwrap() };
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deadletter/failing_disk.c");
         let mut cc = Command::new("cc");
@@ -88,7 +88,7 @@ impl Shim {
 }
 
 /// A folder of its own, with its switch.
-pub(super) struct FailingDisk {
+pub(crate) struct FailingDisk {
     folder: tempfile::TempDir,
     shim: PathBuf,
     control: File,
@@ -100,7 +100,7 @@ const HIT: u64 = 6;
 const ALL: u64 = 7;
 
 impl FailingDisk {
-    pub(super) fn new(shim: &Shim) -> Self {
+    pub(crate) fn new(shim: &Shim) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("disk")).unwrap();
         let control = folder.path().join("control");
@@ -110,12 +110,12 @@ impl FailingDisk {
     }
 
     /// The folder that fails.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("disk")
     }
 
     /// A process that has its disk here.
-    pub(super) fn under(&self, setup: Setup) -> Setup {
+    pub(crate) fn under(&self, setup: Setup) -> Setup {
         let text = |path: &Path| path.to_str().expect("a temporary folder has a plain name").to_owned();
         setup
             .environment("LD_PRELOAD", &text(&self.shim))
@@ -123,7 +123,7 @@ impl FailingDisk {
             .environment("DISK_CONTROL", &text(&self.folder.path().join("control")))
     }
 
-    pub(super) fn arm(&self, fault: Fault) {
+    pub(crate) fn arm(&self, fault: Fault) {
         let Fault { call, kind, nth, on } = fault;
         let words = [call as u64, nth, if on { u64::MAX } else { nth }, kind as u64, 0, 0];
         for (at, word) in (1..).zip(words) {
@@ -132,17 +132,17 @@ impl FailingDisk {
         self.put(ARMED, 1);
     }
 
-    pub(super) fn disarm(&self) {
+    pub(crate) fn disarm(&self) {
         self.put(ARMED, 0);
     }
 
     /// How many calls have failed.
-    pub(super) fn hit(&self) -> u64 {
+    pub(crate) fn hit(&self) -> u64 {
         self.get(HIT)
     }
 
     /// How often each call was made so far.
-    pub(super) fn counts(&self) -> [u64; 7] {
+    pub(crate) fn counts(&self) -> [u64; 7] {
         Call::ALL.map(|call| self.get(ALL + call as u64))
     }
 

@@ -5,7 +5,7 @@ mod crash;
 mod damage;
 mod disk;
 mod errors;
-mod failing_disk;
+pub(crate) mod failing_disk;
 mod files;
 mod full;
 mod fuzz;

@@ -1,6 +1,6 @@
 //! What everyone did and heard, and whether it agrees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
@@ -61,6 +61,8 @@ struct Book {
     next: u64,
     writes: Vec<(Write, Heard)>,
     acted: HashMap<String, u32>,
+    /// Under a key: a second send of these is harmless.
+    keyed: HashSet<String>,
 }
 
 impl Ledger {
@@ -79,6 +81,11 @@ impl Ledger {
         self.dice.lock().unwrap().u64(..below)
     }
 
+    /// Whether something goes wrong that does so often.
+    pub(crate) fn troubled(&self, percent: u64) -> bool {
+        self.trouble.load(Ordering::SeqCst) && self.dice(100) < percent
+    }
+
     pub(crate) fn fate(&self) -> Fate {
         if !self.trouble.load(Ordering::SeqCst) {
             return Fate::Acts;
@@ -95,7 +102,11 @@ impl Ledger {
     pub(crate) fn new_write(&self) -> Write {
         let mut book = self.book();
         book.next += 1;
-        Write::of(format!("w{}", book.next), self.dice(1000))
+        let write = Write::of(format!("w{}", book.next), self.dice(1000));
+        if write.keyed {
+            book.keyed.insert(write.id.clone());
+        }
+        write
     }
 
     pub(crate) fn heard(&self, write: Write, heard: Heard) {
@@ -106,9 +117,23 @@ impl Ledger {
         *self.book().acted.entry(id.to_owned()).or_default() += 1;
     }
 
+    /// [`Self::judge`], and from then on only whether any of them is done once more.
+    pub(crate) fn close(&self, letters: &[Letter]) {
+        self.judge(letters);
+        self.book().writes.clear();
+    }
+
+    /// How many writes there were.
+    pub(crate) fn writes(&self) -> u64 {
+        self.book().next
+    }
+
     /// Nothing is lost, nothing was done twice without leave.
     pub(crate) fn judge(&self, letters: &[Letter]) {
         let book = self.book();
+        for (write, acted) in &book.acted {
+            assert!(*acted <= 1 || book.keyed.contains(write), "{write} was done {acted} times");
+        }
         let by_id: HashMap<&str, &Letter> =
             letters.iter().map(|letter| (letter.id.as_str(), letter)).collect();
         let by_write: HashMap<&str, &Letter> =

@@ -4,13 +4,14 @@
 //! `FENDER_PROVE_ROUNDS` says how often Fender is killed; `just prove` does it a thousand times.
 
 mod ledger;
+mod soak;
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use self::ledger::{Heard, Ledger, Write};
-use crate::support::{Client, Fender, Setup, Upstream, eventually};
+use crate::support::{Client, Connection, Fender, Received, Setup, Upstream, eventually};
 
 /// Rounds where nobody says how many.
 const ROUNDS: u32 = 40;
@@ -98,33 +99,38 @@ fn upstream(ledger: &Arc<Ledger>) -> Upstream {
     let ledger = Arc::clone(ledger);
     Upstream::scripted(move |connection| {
         while let Some(received) = connection.request() {
-            let id = received.head.target().trim_start_matches('/').to_owned();
-            let whole = received.text() == format!("write {id}");
-            assert!(whole, "{id} came as {:?}", received.text());
-            match ledger.fate() {
-                ledger::Fate::Acts => {
-                    ledger.acted(&id);
-                    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-                }
-                ledger::Fate::Refuses => {
-                    connection.send("HTTP/1.1 429 Slow\r\ncontent-length: 0\r\n\r\n");
-                }
-                ledger::Fate::ActsAndFails => {
-                    ledger.acted(&id);
-                    connection.send("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n");
-                }
-                ledger::Fate::ActsAndHangsUp => {
-                    ledger.acted(&id);
-                    return;
-                }
-                ledger::Fate::ActsLate => {
-                    ledger.acted(&id);
-                    thread::sleep(Duration::from_millis(60));
-                    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-                }
+            if !acted_on(&ledger, connection, &received) {
+                return;
             }
         }
     })
+}
+
+/// Whether the connection goes on.
+fn acted_on(ledger: &Ledger, connection: &mut Connection, received: &Received) -> bool {
+    let id = received.head.target().trim_start_matches('/').to_owned();
+    let whole = received.text() == format!("write {id}");
+    assert!(whole, "{id} came as {:?}", received.text());
+    match ledger.fate() {
+        ledger::Fate::Acts => {
+            ledger.acted(&id);
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        }
+        ledger::Fate::Refuses => connection.send("HTTP/1.1 429 Slow\r\ncontent-length: 0\r\n\r\n"),
+        ledger::Fate::ActsAndFails => {
+            ledger.acted(&id);
+            connection.send("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n")
+        }
+        ledger::Fate::ActsAndHangsUp => {
+            ledger.acted(&id);
+            false
+        }
+        ledger::Fate::ActsLate => {
+            ledger.acted(&id);
+            thread::sleep(Duration::from_millis(60));
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        }
+    }
 }
 
 /// All letters: id, state, path, why it is parked.

@@ -140,6 +140,11 @@ impl Upstream {
         self.record.connections.load(Ordering::SeqCst)
     }
 
+    /// Lets go of the requests that came so far.
+    pub(crate) fn forget(&self) {
+        self.record.requests.lock().unwrap().clear();
+    }
+
     /// All requests so far, those too whose body was cut.
     pub(crate) fn requests(&self) -> Vec<Received> {
         self.record.requests.lock().unwrap().clone()

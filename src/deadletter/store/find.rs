@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
+use super::cells::{small, text, text_if_any};
 use super::rows::{self, COLUMNS, Found, int, uint};
 use super::sealing::{self, Seals};
 use super::trail;
@@ -125,9 +126,9 @@ pub(super) fn counts(conn: &Connection) -> Result<BTreeMap<String, BTreeMap<Stat
     let mut statement = conn.prepare_cached("SELECT upstream, state, letters FROM counts")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let Some(state) = State::of(row.get_ref(1)?.as_str()?) else { continue };
+        let Some(state) = State::of(&text(row, 1)?) else { continue };
         let zeros = || State::ALL.into_iter().map(|state| (state, 0)).collect();
-        counts.entry(row.get(0)?).or_insert_with(zeros).insert(state, uint(row.get(2)?));
+        counts.entry(text(row, 0)?).or_insert_with(zeros).insert(state, uint(row.get(2)?));
     }
     Ok(counts)
 }
@@ -142,7 +143,7 @@ pub(super) fn oldest_pending(conn: &Connection) -> Result<BTreeMap<String, u64>,
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some(at) = row.get::<_, Option<i64>>(1)? {
-            oldest.insert(row.get(0)?, uint(at));
+            oldest.insert(text(row, 0)?, uint(at));
         }
     }
     Ok(oldest)
@@ -164,7 +165,7 @@ pub(super) fn stats(conn: &Connection, filter: &Filter, seals: &Seals) -> Result
         conn.prepare_cached("SELECT upstream, trail, letters FROM trail_lengths WHERE letters > 0")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if allowed(row.get_ref(0)?.as_str()?) {
+        if allowed(&text(row, 0)?) {
             stats.attempts_max = stats.attempts_max.max(uint(row.get(1)?));
             letters += row.get::<_, f64>(2)?;
         }
@@ -172,7 +173,7 @@ pub(super) fn stats(conn: &Connection, filter: &Filter, seals: &Seals) -> Result
     let mut statement = conn.prepare_cached("SELECT upstream, attempts, duration_ms FROM spent")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if allowed(row.get_ref(0)?.as_str()?) {
+        if allowed(&text(row, 0)?) {
             attempts += row.get::<_, f64>(1)?;
             spent_ms += row.get::<_, f64>(2)?;
         }
@@ -207,11 +208,12 @@ fn recent_failures(
         if failures.len() == FAILURES {
             break;
         }
-        if allowed(row.get_ref(1)?.as_str()?) {
-            let (id, upstream): (LetterId, String) = (rows::id(row, 0)?, row.get(1)?);
-            let mut error = row.get(5)?;
+        let upstream = text(row, 1)?;
+        if allowed(&upstream) {
+            let id = rows::id(row, 0)?;
+            let mut error = text_if_any(row, 5)?;
             if let Some(sealed) = row.get_ref(6)?.as_blob_or_null()? {
-                let method: String = row.get(7)?;
+                let method = text(row, 7)?;
                 let of = Bound { id: Some(id), upstream: &upstream, method: &method };
                 error = trail::words(seals, of, sealed).0;
             }
@@ -219,8 +221,8 @@ fn recent_failures(
                 id,
                 upstream,
                 at_ms: uint(row.get(2)?),
-                outcome: rows::outcome(row.get_ref(3)?.as_str()?).unwrap_or(Outcome::Transient),
-                status: row.get(4)?,
+                outcome: rows::outcome(&text(row, 3)?).unwrap_or(Outcome::Transient),
+                status: small(row, 4)?,
                 error,
             });
         }

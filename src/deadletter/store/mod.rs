@@ -2,6 +2,7 @@
 
 mod adopting;
 mod capture;
+mod cells;
 mod contents;
 mod file;
 mod find;

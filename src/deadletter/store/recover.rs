@@ -203,7 +203,10 @@ pub(super) fn problems(conn: &Connection, how: Check, most: u32) -> Result<Vec<S
 /// Letters that a crash left in `sending` (contract 5.6).
 fn judge(conn: &Connection, opened: &mut Opened) -> Result<(), Trouble> {
     let mut statement = conn.prepare("SELECT id FROM letters WHERE state = 'sending' ORDER BY id")?;
-    let left: Vec<LetterId> = statement.query_map([], |row| rows::id(row, 0))?.collect::<Result<_, _>>()?;
+    let left: Vec<LetterId> = statement
+        .query_map([], |row| Ok(rows::id(row, 0).ok()))?
+        .filter_map(Result::transpose)
+        .collect::<Result<_, _>>()?;
     if left.is_empty() {
         return Ok(());
     }

@@ -5,6 +5,7 @@
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, named_params};
 
+use super::cells::{small, text, text_if_any};
 use super::sealing::Seals;
 use super::trail;
 use super::trouble::Trouble;
@@ -118,16 +119,15 @@ pub(super) fn bound(letter: &Letter) -> Bound<'_> {
 
 impl Found {
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let word = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
         let time = |column| row.get::<_, Option<i64>>(column).map(|time| time.map(uint));
         let form = Form {
-            key_id: row.get("key_id")?,
-            path: row.get("path")?,
-            order_key: row.get("order_key")?,
-            order_word: row.get("order_word")?,
-            idempotency_key: row.get("idempotency_key")?,
-            key_name: row.get("key_name")?,
-            key_value: row.get("key_value")?,
+            key_id: text(row, "key_id")?,
+            path: text(row, "path")?,
+            order_key: text_if_any(row, "order_key")?,
+            order_word: text_if_any(row, "order_word")?,
+            idempotency_key: text_if_any(row, "idempotency_key")?,
+            key_name: text_if_any(row, "key_name")?,
+            key_value: text_if_any(row, "key_value")?,
             body_sum: row.get("body_sha256")?,
             head: row.get("head")?,
         };
@@ -137,15 +137,14 @@ impl Found {
         let repeatable = repeatable(own_id, row.get("repeatable")?);
         let letter = Letter {
             id: own_id,
-            upstream: row.get("upstream")?,
-            route: row.get("route")?,
-            state: State::of(word("state")?).unwrap_or(State::Parked),
-            verdict: verdict(word("verdict")?).unwrap_or(Verdict::Ambiguous),
-            reason: reason(word("reason")?),
-            parked_because: row
-                .get::<_, Option<String>>("parked_because")?
+            upstream: text(row, "upstream")?,
+            route: text(row, "route")?,
+            state: State::of(&text(row, "state")?).unwrap_or(State::Parked),
+            verdict: verdict(&text(row, "verdict")?).unwrap_or(Verdict::Ambiguous),
+            reason: reason(&text(row, "reason")?),
+            parked_because: text_if_any(row, "parked_because")?
                 .map(|word| Because::of(&word).unwrap_or(Because::Operator)),
-            method: row.get("method")?,
+            method: text(row, "method")?,
             path: form.path.clone(),
             order_key: own(&form.order_word).or_else(|| own(&form.order_key)),
             idempotency_key: own(&form.idempotency_key),
@@ -158,9 +157,9 @@ impl Found {
             expires_at_ms: uint(row.get("expires_at")?),
             version: uint(row.get("version")?),
             attempts: Vec::new(),
-            priority: row.get("priority")?,
+            priority: small(row, "priority")?.unwrap_or_default(),
             repeatable: repeatable.unwrap_or(false),
-            attempts_made: row.get("attempts_made")?,
+            attempts_made: small(row, "attempts_made")?.unwrap_or(u32::MAX),
             sealed: None,
         };
         let n = row.get("n")?;

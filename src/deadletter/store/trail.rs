@@ -3,6 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
+use super::cells::{small, text, text_if_any};
 use super::rows::{self, Found, bound, int, uint};
 use super::sealing::Seals;
 use super::trouble::{Reach, Trouble};
@@ -17,14 +18,14 @@ pub(super) fn read(conn: &Connection, found: &Found, seals: &Seals) -> Result<Ve
         "SELECT at, outcome, status, error, duration_ms, answer, sealed FROM attempts WHERE n = ?1 ORDER BY a",
     )?;
     let attempts = statement.query_map([found.n], |row| {
-        let (mut error, mut answer) = (row.get(3)?, row.get(5)?);
+        let (mut error, mut answer) = (text_if_any(row, 3)?, text_if_any(row, 5)?);
         if let Some(sealed) = row.get_ref(6)?.as_blob_or_null()? {
             (error, answer) = words(seals, bound(&found.letter), sealed);
         }
         Ok(Attempt {
             at_ms: uint(row.get(0)?),
-            outcome: rows::outcome(row.get_ref(1)?.as_str()?).unwrap_or(Outcome::Transient),
-            status: row.get(2)?,
+            outcome: rows::outcome(&text(row, 1)?).unwrap_or(Outcome::Transient),
+            status: small(row, 2)?,
             error,
             duration_ms: uint(row.get(4)?),
             answer,
@@ -116,7 +117,7 @@ pub(super) fn reseal(conn: &Connection, found: &Found, seals: &Seals, key: &Key)
         conn.prepare_cached("UPDATE attempts SET error = NULL, answer = NULL, sealed = ?2 WHERE a = ?1")?;
     let mut anew: Vec<(i64, Vec<u8>)> = Vec::new();
     while let Some(row) = rows.next()? {
-        let (mut error, mut answer) = (row.get::<_, Option<String>>(1)?, row.get::<_, Option<String>>(2)?);
+        let (mut error, mut answer) = (text_if_any(row, 1)?, text_if_any(row, 2)?);
         if let Some(sealed) = row.get_ref(3)?.as_blob_or_null()? {
             (error, answer) = words(seals, bound(&found.letter), sealed);
         }

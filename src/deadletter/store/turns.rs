@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::cells::{small, text, text_if_any};
 use super::job::Work;
 use super::rows::{self, Found, int, uint};
 use super::trail;
@@ -148,10 +149,12 @@ pub(super) fn due(
          ORDER BY priority DESC, id LIMIT ?4"
     ))?;
     let due = statement.query_map(params![upstream, now, hold, limit], |row| {
-        let due = Due { id: rows::id(row, 0)?, order_key: row.get(1)?, attempts_made: row.get(2)? };
-        Ok((due, row.get(3)?))
+        // A letter whose id is none is nobody's turn, and stops nobody.
+        let Ok(id) = rows::id(row, 0) else { return Ok(None) };
+        let attempts_made = small(row, 2)?.unwrap_or(u32::MAX);
+        Ok(Some((Due { id, order_key: text_if_any(row, 1)?, attempts_made }, text(row, 3)?)))
     })?;
-    Ok(due.collect::<Result<_, _>>()?)
+    Ok(due.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
 /// Makes letters due that wait only for their own backoff, at most `limit` of them; how many there were. Those whose last
