@@ -14,7 +14,7 @@ use crate::support::{Client, Fender, Setup, Upstream, eventually};
 const KEYS: usize = 6;
 const LETTERS: usize = 10;
 
-const RULES: &str = "retry = { max_attempts = 1 }\ntimeout = { attempt = \"60ms\" }\nthrottle = { adapt = false }\n\
+const RULES: &str = "retry = { max_attempts = 1 }\ntimeout = { attempt = \"1s\" }\nthrottle = { adapt = false }\n\
     breaker = { consecutive_failures = 5, open_for = \"40ms\", max_open_for = \"40ms\", half_open_probes = 1 }\n\
     dead_letter.mode = \"outbox\"\ndead_letter.order_by = \"header:x-key\"\n\
     dead_letter.replay = { backoff = { strategy = \"fixed\", base = \"10ms\", jitter = \"none\" }, per_second = 5000.0, \
@@ -38,9 +38,9 @@ fn moody(seen: &Seen, trouble: &Arc<AtomicBool>, seed: u64) -> Upstream {
                 40..65 => "429 Slow",
                 65..80 => "503 Busy\r\nretry-after: 0",
                 80..86 => "400 Never",
-                86..93 => return connection.reset(),
+                86..97 => return connection.reset(),
                 _ => {
-                    thread::sleep(Duration::from_millis(90));
+                    thread::sleep(Duration::from_millis(1300));
                     "500 Late"
                 }
             };

@@ -221,15 +221,20 @@ fn a_flipped_bit_among_sealed_letters_is_told_or_does_no_harm() {
     flip_anywhere(&Before::lay_in(super::sealed::with_keys(&[1, 0]), false));
 }
 
-/// SQLite's own checks believe what the schema's text says: it is told all the same, and every letter comes over whole.
+/// SQLite's own checks believe what the schema says: it is told all the same, and every letter comes over whole.
 #[test]
-fn a_flipped_bit_in_the_text_of_the_schema_is_told_and_costs_no_letter() {
+fn a_flipped_bit_in_the_schema_is_told_and_costs_no_letter() {
     let before = Before::lay(false);
-    let texts: Vec<usize> = (0..before.database.len() - 200)
+    let page_of = |at: usize| at / PAGE * PAGE;
+    let mut pages: Vec<usize> = (0..before.database.len())
         .filter(|at| before.database[*at..].starts_with(b"CREATE "))
-        .flat_map(|at| at..at + 200)
-        .filter(|at| before.database[*at].is_ascii_graphic())
+        .map(page_of)
         .collect();
+    pages.push(0);
+    pages.dedup();
+    // The file's own head is another matter.
+    let texts: Vec<usize> =
+        pages.iter().flat_map(|page| *page..page + PAGE).filter(|at| *at >= 100).collect();
     let whole = schema_text(&before.database).expect("it is whole");
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
@@ -247,7 +252,7 @@ fn a_flipped_bit_in_the_text_of_the_schema_is_told_and_costs_no_letter() {
         let (_, opened) = before.open(&database, &[], &what).expect("taken to be ours");
         assert!(opened.set_aside.is_some() && opened.salvaged == 60, "{what}: {opened:?}");
     }
-    assert!(tried > places() / 4, "{tried} of {}", places());
+    assert!(tried > places() / 10, "{tried} of {}", places());
 }
 
 /// What a database says of its tables.

@@ -4,14 +4,15 @@
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, Row, params};
 
-use super::schema::{self, VERSION};
+use super::cells::text_if_any;
+use super::schema::{self, PAGE, VERSION};
 use super::trouble::Trouble;
 
 /// A table, an index or a trigger, as the file describes it.
 #[derive(Debug, PartialEq, Eq)]
-struct Object {
+struct Words {
     kind: String,
     name: String,
     table: String,
@@ -19,28 +20,36 @@ struct Object {
     sql: String,
 }
 
-/// All of them, each with its place in the list.
-fn objects(conn: &Connection) -> Result<Vec<(i64, Object)>, Trouble> {
-    let mut statement =
-        conn.prepare("SELECT rowid, type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid")?;
-    let rows = statement.query_map([], |row| {
-        // Whatever stands there: that it is no text is a difference like any other.
-        let text = |at| {
-            Ok::<_, rusqlite::Error>(
-                String::from_utf8_lossy(
-                    row.get_ref(at)?.as_bytes_or_null().ok().flatten().unwrap_or_default(),
-                )
-                .into_owned(),
-            )
-        };
-        Ok((row.get(0)?, Object { kind: text(1)?, name: text(2)?, table: text(3)?, sql: text(4)? }))
-    })?;
+/// One of them, and the page where it begins.
+#[derive(Debug)]
+struct Object {
+    /// Its place in the list.
+    place: i64,
+    words: Words,
+    root: i64,
+}
+
+impl Object {
+    /// Whatever stands there: what is no text is a difference like any other.
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let text = |column| text_if_any(row, column).map(Option::unwrap_or_default);
+        let words =
+            Words { kind: text("type")?, name: text("name")?, table: text("tbl_name")?, sql: text("sql")? };
+        Ok(Self { place: row.get("rowid")?, words, root: row.get("rootpage")? })
+    }
+}
+
+fn objects(conn: &Connection) -> Result<Vec<Object>, Trouble> {
+    let mut statement = conn.prepare("SELECT rowid, * FROM sqlite_schema ORDER BY rowid")?;
+    let rows = statement.query_map([], Object::read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What a whole file of this version has.
-fn known(version: u32) -> Result<Vec<(i64, Object)>, Trouble> {
+/// What a whole file of this version has. The roots are those of a file that nobody has packed anew since it was made.
+fn known(version: u32) -> Result<Vec<Object>, Trouble> {
     let conn = Connection::open_in_memory()?;
+    conn.pragma_update(None, "page_size", PAGE.cast_signed())?;
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     schema::steps(&conn, 0, version)?;
     objects(&conn)
 }
@@ -48,9 +57,11 @@ fn known(version: u32) -> Result<Vec<(i64, Object)>, Trouble> {
 /// The first object of this version that the file lacks or describes otherwise. What somebody added to it is no harm.
 pub(super) fn amiss(conn: &Connection, version: u32) -> Result<Option<String>, Trouble> {
     let found = objects(conn)?;
-    let lacks = |object: &Object| !found.iter().any(|(_, found)| found == object);
-    let lacking = known(version)?.into_iter().find(|(_, object)| lacks(object));
-    Ok(lacking.map(|(_, Object { kind, name, .. })| format!("the schema's text is damaged at {kind} {name}")))
+    let lacks = |object: &Object| !found.iter().any(|found| found.words == object.words);
+    let lacking = known(version)?.into_iter().find(lacks);
+    Ok(lacking.map(|Object { words: Words { kind, name, .. }, .. }| {
+        format!("the schema's text is damaged at {kind} {name}")
+    }))
 }
 
 /// [`amiss`], as an error.
@@ -70,39 +81,70 @@ pub(super) fn read_damaged(path: &Path) -> Result<(Connection, u32), Trouble> {
     as_it_is().or_else(|trouble: Trouble| if trouble.is_damage() { put_right(path) } else { Err(trouble) })
 }
 
+/// Reads by a schema that is put in the place of the one in the file, in this connection's cache alone.
 fn put_right(path: &Path) -> Result<(Connection, u32), Trouble> {
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Before anything reads the schema: what makes no sense of it is passed over.
     conn.pragma_update(None, "writable_schema", true)?;
     conn.pragma_update(None, "cache_spill", false)?;
     schema::common(&conn)?;
-    conn.execute_batch("BEGIN IMMEDIATE")?;
-    let found = objects(&conn)?;
-    let is_there = |object: &Object| found.iter().any(|(_, found)| found == object);
-    let mut best = (0, known(VERSION)?, VERSION);
-    for version in (1..=VERSION).rev() {
-        let known = known(version)?;
-        let whole = known.iter().filter(|(_, object)| is_there(object)).count();
-        if whole > best.0 {
-            best = (whole, known, version);
-        }
-    }
-    let (_, known, version) = best;
-    for (place, object) in known.iter().filter(|(_, object)| !is_there(object)) {
-        let Object { kind, name, table, sql } = object;
-        let named = found.iter().find(|(_, found)| found.name == *name);
-        let meant = named.or_else(|| found.iter().find(|(at, _)| at == place));
-        if let Some((at, _)) = meant {
-            conn.execute(
-                "UPDATE sqlite_schema SET type = ?1, name = ?2, tbl_name = ?3, sql = nullif(?4, '') WHERE rowid = ?5",
-                params![kind, name, table, sql, at],
-            )?;
-        }
+    // The first statement fails where the schema cannot be read to its end; those after it go by what could be.
+    drop(conn.prepare("SELECT 1 FROM sqlite_schema"));
+    let (version, objects) = meant(&conn)?;
+    // What the cache knows of the first page must not outlive that page.
+    conn.execute_batch("PRAGMA shrink_memory; BEGIN IMMEDIATE")?;
+    let first = "SELECT data FROM sqlite_dbpage WHERE pgno = 1";
+    let mut page: Vec<u8> = conn.query_row(first, [], |row| row.get(0))?;
+    empty(&mut page).ok_or_else(|| Trouble::damage("its first page is cut short".to_owned()))?;
+    conn.execute("UPDATE sqlite_dbpage SET data = ?1 WHERE pgno = 1", params![page])?;
+    for Object { words: Words { kind, name, table, sql }, root, .. } in objects {
+        conn.execute(
+            "INSERT INTO sqlite_schema (type, name, tbl_name, rootpage, sql) VALUES (?1, ?2, ?3, ?4, nullif(?5, ''))",
+            params![kind, name, table, root, sql],
+        )?;
     }
     conn.execute_batch("PRAGMA writable_schema = RESET")?;
     Ok((conn, version))
+}
+
+/// The version that most of what can be read of the schema is of, and the schema that it should have.
+fn meant(conn: &Connection) -> Result<(u32, Vec<Object>), Trouble> {
+    let mut best = (0, VERSION, known(VERSION)?);
+    for version in (1..=VERSION).rev() {
+        let mut known = known(version)?;
+        let (mut whole, mut moved) = (Vec::new(), 0);
+        for (at, known) in known.iter().enumerate() {
+            let one = "SELECT rowid, * FROM sqlite_schema WHERE rowid = ?1";
+            if let Ok(found) = conn.query_row(one, [known.place], Object::read)
+                && found.words == known.words
+            {
+                moved += usize::from(found.root != known.root);
+                whole.push((at, found.root));
+            }
+        }
+        if whole.len() <= best.0 {
+            continue;
+        }
+        // Roots are where they were made, unless somebody has packed the file: one that differs alone is damaged.
+        let packed = moved > whole.len() / 2;
+        best = (whole.len(), version, Vec::new());
+        for (at, root) in whole {
+            if let Some(known) = known.get_mut(at).filter(|_| packed) {
+                known.root = root;
+            }
+        }
+        best.2 = known;
+    }
+    Ok((best.1, best.2))
+}
+
+/// Makes a first page one of a schema without objects, in a file without free pages.
+fn empty(page: &mut [u8]) -> Option<()> {
+    page.get_mut(32..40)?.fill(0);
+    let [high, low] = *page.get(16..18)?.first_chunk()?;
+    // A leaf of a table: no free block, no cells, which begin at the page's end, no scraps.
+    page.get_mut(100..108)?.copy_from_slice(&[13, 0, 0, 0, 0, high, low, 0]);
+    Some(())
 }
