@@ -200,26 +200,85 @@ async fn drains(store: &Store) -> (usize, Duration) {
     }
 }
 
+/// Until every letter is sealed with the current key: how many were, and how long the longest turn took.
+async fn sealed_anew(store: &Store) -> (u64, Duration) {
+    let (mut resealed, mut longest) = (0, Duration::ZERO);
+    loop {
+        let start = Instant::now();
+        let tended = store.tend().await.unwrap();
+        resealed += tended.resealed;
+        longest = longest.max(start.elapsed());
+        if !tended.more {
+            return (resealed, longest);
+        }
+        tokio::time::sleep(start.elapsed()).await;
+    }
+}
+
+fn letters() -> u32 {
+    std::env::var("FENDER_SCALE").map_or(DRAINED, |letters| letters.parse().expect("a number"))
+}
+
+fn a_great_store(letters: u32, change: impl FnOnce(&mut fender::config::model::DeadLetter)) -> Bench {
+    let max_bytes = u64::from(letters) * (16 << 10) + (1 << 30);
+    let bench = Bench::with(|settings| {
+        (settings.max_bytes, settings.sync) = (max_bytes, Sync::Normal);
+        change(settings);
+    });
+    let start = Instant::now();
+    fill(&bench, letters);
+    eprintln!("{letters} letters, {} MiB, captured in {:.1?}", size(&bench) >> 20, start.elapsed());
+    bench
+}
+
 /// Figures are printed; the bounds are for a slow machine and an unoptimised build.
 #[test]
 fn a_great_backlog_drains_beside_captures_and_gives_its_space_back() {
-    let letters: u32 =
-        std::env::var("FENDER_SCALE").map_or(DRAINED, |letters| letters.parse().expect("a number"));
+    let letters = letters();
     let before = resident();
-    let max_bytes = u64::from(letters) * (16 << 10) + (1 << 30);
-    let mut bench = Bench::with(|settings| (settings.max_bytes, settings.sync) = (max_bytes, Sync::Normal));
-    let start = Instant::now();
-    fill(&bench, letters);
+    let mut bench = a_great_store(letters, |_| ());
     let filled = size(&bench);
-    eprintln!("{letters} letters, {} MiB, captured in {:.1?}", filled >> 20, start.elapsed());
     bench.close();
     // From now on what is parked has been kept long enough, and each commit is on disk.
     bench.settings.retain_parked = Some(Duration::ZERO);
     bench.settings.sync = Sync::Full;
+    bench.open();
+    drained(&mut bench, letters, filled, before);
+}
+
+/// The same, sealed; and under another key from one day to the next.
+#[test]
+fn a_great_sealed_backlog_takes_another_key_and_drains_alike() {
+    let letters = letters();
+    let before = resident();
+    let mut bench = a_great_store(letters, |settings| super::sealed::set_keys(settings, &[0]));
+    let filled = size(&bench);
+    bench.close();
+    bench.settings.retain_parked = Some(Duration::ZERO);
+    bench.settings.sync = Sync::Full;
+    super::sealed::set_keys(&mut bench.settings, &[1, 0]);
+    bench.open();
+    let start = Instant::now();
+    let ((resealed, longest), [late, latest]) =
+        bench.ask(async |store| beside(store, sealed_anew(store)).await);
+    eprintln!(
+        "{resealed} letters sealed anew in {:.1?}, no turn longer than {longest:.1?}; beside it a capture took {late:.1?} at \
+         p99, {latest:.1?} at most",
+        start.elapsed()
+    );
+    assert_eq!(resealed, u64::from(letters));
+    assert!(late < Duration::from_millis(500), "{late:?}");
+    drained(&mut bench, letters, filled, before);
+}
+
+/// What operators ask of it, then all that retention does, beside captures.
+fn drained(bench: &mut Bench, letters: u32, filled: u64, before: i64) {
+    asked(bench, letters);
+    bench.close();
     let start = Instant::now();
     bench.open();
     let opened = start.elapsed();
-    asked(&bench, letters);
+    purged(bench);
     let start = Instant::now();
     let ((removed, longest), [late, latest]) = bench.ask(async |store| beside(store, drains(store)).await);
     let took = start.elapsed();
@@ -227,9 +286,9 @@ fn a_great_backlog_drains_beside_captures_and_gives_its_space_back() {
         "{removed} letters removed in {took:.1?}, no turn longer than {longest:.1?}; beside it a capture took {late:.1?} at p99, \
          {latest:.1?} at most"
     );
-    assert_eq!(removed, (0..letters).filter(|number| !stays(*number)).count());
+    assert_eq!(removed, (0..letters).filter(|number| !stays(*number)).count() - 1000);
     assert!(late < Duration::from_millis(500), "{late:?}");
-    let left = size(&bench);
+    let left = size(bench);
     eprintln!("{} of {} MiB are left, opened in {opened:.1?}", left >> 20, filled >> 20);
     assert!(left < filled / 5 + (4 << 20), "{left} of {filled}");
     let start = Instant::now();
@@ -240,6 +299,17 @@ fn a_great_backlog_drains_beside_captures_and_gives_its_space_back() {
     eprintln!("{grown} KiB more than before there was a letter");
     assert!(opened < Duration::from_secs(1), "{opened:?}");
     assert!(grown < 24 << 10, "{grown} KiB");
+}
+
+/// A thousand of those that are parked, discarded and purged.
+fn purged(bench: &Bench) {
+    let start = Instant::now();
+    let parked = Filter { state: Some(State::Parked), ..Filter::default() };
+    let discarded = bench.ask(async |store| store.bulk(parked, 1000, Act::Discard).await).unwrap();
+    let removed = bench.ask(async |store| store.purge(Filter::default()).await).unwrap();
+    eprintln!("a thousand discarded and purged: {:.1?}", start.elapsed());
+    assert_eq!((discarded.done.len(), removed), (1000, 1000));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 /// What the database alone occupies.
