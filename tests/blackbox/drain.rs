@@ -119,6 +119,68 @@ fn load_during_a_drain_loses_no_request() {
 }
 
 #[test]
+fn a_storm_of_new_connections_during_a_drain_loses_none() {
+    let upstream = Upstream::ok("ok");
+    let fender = draining(&upstream, "drain_quiet = \"700ms\"\ndrain_timeout = \"20s\"");
+    let address = fender.server();
+    let clients: Vec<_> = (0..16)
+        .map(|_| {
+            thread::spawn(move || {
+                for _ in 0..100 {
+                    let answer = Client::connect(address).request("POST", "/", "", b"x");
+                    assert_eq!((answer.status(), answer.end), (200, End::Clean));
+                }
+            })
+        })
+        .collect();
+    upstream.request(50);
+    fender.sigterm();
+    for client in clients {
+        client.join().unwrap();
+    }
+    assert_eq!(upstream.requests().len(), 1600);
+    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+}
+
+/// It never becomes quiet: at the timeout it ends all the same, and no client takes a part of an answer for the whole.
+#[test]
+fn a_storm_that_does_not_end_is_cut_at_the_timeout() {
+    let upstream = Upstream::ok("an answer of some length");
+    let fender = draining(&upstream, "drain_quiet = \"300ms\"\ndrain_timeout = \"1500ms\"");
+    let address = fender.server();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut whole = 0;
+                while let Some(mut client) = Client::try_connect(address) {
+                    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+                    match client.try_response("GET") {
+                        Some(answer) if answer.end == End::Clean => {
+                            assert_eq!(
+                                (answer.status(), answer.text().as_str()),
+                                (200, "an answer of some length")
+                            );
+                            whole += 1;
+                        }
+                        // Cut, and seen to be.
+                        Some(_) | None => {}
+                    }
+                }
+                whole
+            })
+        })
+        .collect();
+    upstream.request(50);
+    let start = Instant::now();
+    fender.sigterm();
+    assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(1400) && took < Duration::from_secs(5), "{took:?}");
+    let whole: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert!(whole > 50, "{whole}");
+}
+
+#[test]
 fn an_http2_client_is_told_to_leave_and_loses_no_stream() {
     let (answer_now, wait) = sync_channel(8);
     let wait = Mutex::new(wait);
