@@ -15,10 +15,13 @@ mod letter_view;
 mod letters;
 mod line;
 mod openapi;
+mod owner;
 mod problem;
 mod process;
+mod requests;
 mod server;
 mod state;
+mod story_view;
 mod upstreams;
 mod view;
 

@@ -83,7 +83,7 @@ impl App {
         mut watcher: Watcher,
         logging: Arc<Logging>,
     ) -> Result<Self, Error> {
-        let in_force = InForce::now(loaded.shown());
+        let in_force = InForce::now(&loaded);
         let Loaded { config, warnings, files, .. } = loaded;
         watcher.follow(files);
         for warning in &warnings {

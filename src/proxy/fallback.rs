@@ -21,7 +21,7 @@ use crate::memory::Lease;
 use crate::policy::cause::Cause;
 use crate::policy::reason::Reason;
 use crate::route::{How, Plan};
-use crate::telemetry::events::{FellBack, emit};
+use crate::telemetry::events::FellBack;
 
 /// What goes to the client.
 #[derive(Debug)]
@@ -93,14 +93,14 @@ pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange, spent: Bo
                     }
                 }
             };
-            note(exchange, &by, reason);
+            note(exchange, &by, number, reason);
             return Ok(Delivered::Fallback { reason, by });
         }
         Err(spent)
     })
 }
 
-fn note(exchange: &Exchange, by: &By, reason: Reason) {
+fn note(exchange: &Exchange, by: &By, number: usize, reason: Reason) {
     let (kind, to) = match by {
         By::Upstream { name, .. } => ("upstream", name.as_str()),
         By::Response { .. } => ("response", ""),
@@ -108,12 +108,13 @@ fn note(exchange: &Exchange, by: &By, reason: Reason) {
     };
     let home = exchange.finish.plan();
     home.upstream_metrics().policies.fell_back(kind);
-    emit(&FellBack {
+    exchange.emit(&FellBack {
         request_id: exchange.id.as_str(),
         upstream: home.upstream_name(),
         kind,
         to,
-        reason: reason.as_str(),
+        number,
+        reason,
     });
 }
 

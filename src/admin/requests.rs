@@ -1,0 +1,74 @@
+//! `/api/v1/requests/{id}`: the story of one request, or of one letter.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+
+use super::auth::Caller;
+use super::call::{Call, Rule};
+use super::problem::No;
+use super::state::Admin;
+use super::story_view::{Around, Told, told};
+use crate::clock;
+use crate::deadletter::{Letter, LetterId};
+use crate::telemetry::story::Story;
+
+pub(super) fn calls() -> Vec<Call> {
+    let about = "What was decided about one request, or about the write of one letter, and by which line of the config";
+    vec![Call::get("/api/v1/requests/{id}", Rule::Viewer, about, one).gives::<Told>().fails(&[404])]
+}
+
+async fn one(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<Told>, No> {
+    let stories = admin.feed.stories();
+    let (story, letter) = match id.parse::<LetterId>() {
+        Ok(letter) => (stories.of_letter(&id), Some(letter)),
+        Err(_) => {
+            let story = request_id(&id).and_then(|id| stories.find(id));
+            let letter = story.as_ref().and_then(|story| story.letter()?.parse().ok());
+            (story, letter)
+        }
+    };
+    let story = story.filter(|story| reaches(&caller, story));
+    let letter = match (letter, &admin.letters) {
+        (Some(letter), Some(store)) => store.letter(letter).await.ok(),
+        _ => None,
+    };
+    let letter = letter.filter(|letter: &Letter| caller.reaches(&letter.upstream));
+    if story.is_none() && letter.is_none() {
+        return Err(No::missing(missing(&admin)));
+    }
+    let config = admin.config.load();
+    let around = Around { caller: &caller, origins: &config.origins, config_since_ms: config.loaded_unix_ms };
+    told(story.as_deref(), letter.as_ref(), &around).map(Json).ok_or_else(|| No::missing(missing(&admin)))
+}
+
+/// What no upstream has to do with is for those who see all.
+fn reaches(caller: &Caller, story: &Story) -> bool {
+    if story.upstream.is_empty() { caller.upstreams().is_none() } else { caller.reaches(&story.upstream) }
+}
+
+/// A request's id, exactly as it was told.
+fn request_id(text: &str) -> Option<u128> {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if text.len() != 32 || !text.bytes().all(digit) {
+        return None;
+    }
+    u128::from_str_radix(text, 16).ok()
+}
+
+/// The same for what never was, what is gone and what is another's.
+fn missing(admin: &Admin) -> String {
+    let held = admin.feed.stories().held();
+    let since =
+        held.since_ms.map_or_else(String::new, |at| format!(", the oldest of {}", clock::rfc3339(at)));
+    format!(
+        "no story of that id: kept are the last requests that were no plain successes, in a bounded ring \
+         ({} of them now{since}), and letters as long as the store has them",
+        held.stories
+    )
+}
