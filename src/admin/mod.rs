@@ -29,5 +29,6 @@ pub(crate) use auth::Caller;
 pub(crate) use letters::router as letters;
 pub use line::Line;
 pub use openapi::openapi;
+pub(crate) use requests::newest as newest_story;
 pub use server::{router, serve};
 pub use state::{Admin, InForce, Own, ReloadRequest};

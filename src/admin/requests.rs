@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, State as Shared};
 
 use super::auth::Caller;
 use super::call::{Call, Rule};
@@ -11,8 +11,9 @@ use super::problem::No;
 use super::state::Admin;
 use super::story_view::{Around, Told, told};
 use crate::clock;
-use crate::deadletter::{Letter, LetterId};
-use crate::telemetry::story::Story;
+use crate::deadletter::{Letter, LetterId, State as Standing};
+use crate::policy::breaker::State;
+use crate::telemetry::story::{Story, span};
 
 pub(super) fn calls() -> Vec<Call> {
     let about = "What was decided about one request, or about the write of one letter, and by which line of the config";
@@ -20,7 +21,7 @@ pub(super) fn calls() -> Vec<Call> {
 }
 
 async fn one(
-    State(admin): State<Arc<Admin>>,
+    Shared(admin): Shared<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Told>, No> {
@@ -43,8 +44,47 @@ async fn one(
         return Err(No::missing(missing(&admin)));
     }
     let config = admin.config.load();
-    let around = Around { caller: &caller, origins: &config.origins, config_since_ms: config.loaded_unix_ms };
+    let held_up = letter.as_ref().and_then(|letter| held_up(&admin, letter));
+    let around = Around {
+        caller: &caller,
+        origins: &config.origins,
+        config_since_ms: config.loaded_unix_ms,
+        held_up: held_up.as_deref(),
+    };
     told(story.as_deref(), letter.as_ref(), &around).map(Json).ok_or_else(|| No::missing(missing(&admin)))
+}
+
+/// The newest story that `holds`, as whoever has the process itself may see it.
+pub(crate) fn newest(admin: &Admin, holds: impl Fn(&Story) -> bool) -> Option<serde_json::Value> {
+    let story = admin.feed.stories().newest(holds)?;
+    let config = admin.config.load();
+    let around = Around {
+        caller: &Caller::with_the_file(),
+        origins: &config.origins,
+        config_since_ms: config.loaded_unix_ms,
+        held_up: None,
+    };
+    serde_json::to_value(told(Some(&story), None, &around)?).ok()
+}
+
+/// What stands between a pending letter and its next try, beside the time.
+fn held_up(admin: &Admin, letter: &Letter) -> Option<String> {
+    if letter.state != Standing::Pending {
+        return None;
+    }
+    let table = admin.table.load();
+    let Some(upstream) = table.upstreams().iter().find(|upstream| upstream.name() == letter.upstream) else {
+        return Some("the config in force has no such upstream".to_owned());
+    };
+    let policies = upstream.policies();
+    let (paused, longest) = policies.pauses().standing(clock::now());
+    if !upstream.settings().dead_letter.replay.enabled {
+        Some("dead_letter.replay.enabled is false".to_owned())
+    } else if matches!(policies.breaker().worst(), State::Open | State::ForcedOpen) {
+        Some("the breaker is open".to_owned())
+    } else {
+        (paused > 0).then(|| format!("the upstream has asked to wait, {} more", span(longest)))
+    }
 }
 
 /// What no upstream has to do with is for those who see all.

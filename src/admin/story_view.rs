@@ -110,11 +110,16 @@ pub(super) struct Around<'a> {
     pub(super) caller: &'a Caller,
     pub(super) origins: &'a Origins,
     pub(super) config_since_ms: u64,
+    /// What stands between a pending letter and its next try, beside the time.
+    pub(super) held_up: Option<&'a str>,
 }
 
 /// What is told; `None`: there is neither a story nor a letter.
 pub(super) fn told(story: Option<&Story>, letter: Option<&Letter>, around: &Around<'_>) -> Option<Told> {
-    let owner = owner(story, letter);
+    let mut owner = owner(story, letter);
+    if let Some(why) = around.held_up {
+        owner.why.push_str(&format!("; held up meanwhile: {why}"));
+    }
     match story {
         Some(story) => Some(of_story(story, letter, owner, around)),
         None => Some(of_letter(letter?, owner, around)),
@@ -200,15 +205,18 @@ fn of_letter(letter: &Letter, owner: Owner, around: &Around<'_>) -> Told {
     }
 }
 
-/// Which step settled it: the time that ran out where that is the reason, else the last one that decided by the config.
+/// Which step settled it: the fallback that answered, the time that ran out, what the letter waits for; else the last one that
+/// decided by the config.
 fn deciding(story: &Story) -> Option<&Step> {
     let reason = story.ended.as_ref().and_then(|ended| ended.reason);
+    let fell_back = story.ended.as_ref().is_some_and(|ended| ended.source == "fallback");
     let of_time = matches!(reason, Some(Reason::Timeout | Reason::FirstContent));
     let last = |holds: &dyn Fn(&Fact) -> bool| story.steps.iter().rev().find(|step| holds(&step.fact));
     let timed = last(&|fact| matches!(fact, Fact::Sent { limit: Some(_), .. })).filter(|_| of_time);
     let kept = matches!(reason, Some(Reason::Credential | Reason::Ambiguous));
     let stored = last(&|fact| matches!(fact, Fact::Kept { .. })).filter(|_| kept);
-    timed.or(stored).or_else(|| last(&|fact| fact.decides() && fact.key().is_some()))
+    let instead = last(&|fact| matches!(fact, Fact::FellBack { .. })).filter(|_| fell_back);
+    instead.or(timed).or(stored).or_else(|| last(&|fact| fact.decides() && fact.key().is_some()))
 }
 
 /// Upstream and route under which a step was decided.

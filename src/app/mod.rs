@@ -163,6 +163,12 @@ impl App {
         Arc::clone(&self.admin.metrics)
     }
 
+    /// The admin side, which outlives the run.
+    #[must_use]
+    pub fn admin(&self) -> Arc<Admin> {
+        Arc::clone(&self.admin)
+    }
+
     /// The handle by which another part of the process ends it: see [`Drain`].
     #[must_use]
     pub fn drain(&self) -> Drain {

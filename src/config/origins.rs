@@ -110,7 +110,8 @@ impl Interned {
 
 fn set_by(tree: &Node, path: &[Step], same: &mut Interned) -> Option<SetBy> {
     let node = tree.at(path)?;
-    let value = if node.table().is_some() { String::new() } else { node.written() };
+    let value =
+        if node.table().is_some() || node.is_array_of_tables() { String::new() } else { node.written() };
     Some(SetBy {
         key: same.text(tree.name_of(path)),
         value: same.text(brief(value)),
@@ -160,6 +161,7 @@ const OF_UPSTREAMS: &[&str] = &[
     "dead_letter.respond",
     "health.unhealthy_after",
     "idempotent",
+    "rate_limit",
     "retry.backoff.base",
     "retry.budget.ratio",
     "retry.max_attempts",

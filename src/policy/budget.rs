@@ -57,6 +57,8 @@ pub struct Left {
     pub requests: u64,
     /// Retries in the window.
     pub retries: u64,
+    /// How long that is.
+    pub window: Duration,
 }
 
 impl Budget {
@@ -92,6 +94,7 @@ impl Budget {
             allowed: self.settings.allowed(self.requests.total) as f64 / RETRY as f64,
             requests: self.requests.total,
             retries: self.retries.total,
+            window: self.settings.window,
         };
         if granted { Ok(left) } else { Err(left) }
     }

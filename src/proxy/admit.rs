@@ -16,7 +16,7 @@ use crate::policy::reason::Reason;
 use crate::policy::throttle::{Gate, ProbeEnd, ProbePermit};
 use crate::policy::verdict::Verdict;
 use crate::route::Plan;
-use crate::telemetry::events::{Paused, emit_told};
+use crate::telemetry::events::Paused;
 use crate::telemetry::story::{By, Line};
 use crate::upstream::bulkhead::Full;
 use crate::upstream::policies::{LimitsCell, Policies};
@@ -341,13 +341,13 @@ impl Admission {
         };
         if let Some(longer) = longer {
             policies.metrics().throttled(longer);
-            let paused = Paused {
+            exchange.emit_told(&Paused {
+                request_id: exchange.id.as_str(),
                 upstream: self.plan.upstream_name(),
-                outcome: ended.outcome.as_str(),
-                told_ms: ended.told.map(|told| u64::try_from(told.as_millis()).unwrap_or(u64::MAX)),
-                seconds: longer.as_secs_f64(),
-            };
-            emit_told(&paused, policies.feed());
+                outcome: ended.outcome,
+                told: ended.told,
+                longer,
+            });
         }
         for probe in probes {
             let how = match ended.outcome {

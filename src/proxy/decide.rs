@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use crate::clock;
 use crate::policy::budget::Left;
 use crate::policy::judge::Judged;
+use crate::policy::outcome::Outcome;
 use crate::policy::retry::{Asking, Decision, Stop};
 use crate::policy::told;
 use crate::telemetry::events::AttemptFailed;
@@ -68,10 +69,12 @@ fn fact(
     let retry = &exchange.plan.settings().retry;
     let (made, most) = (exchange.leg_attempts, retry.max_attempts);
     let told = failed.ended.told;
+    let told_by =
+        || failed.kept.and_then(Kept::headers).zip(told).and_then(|(headers, told)| field(headers, told));
     match decision {
         Decision::Again { wait } => {
             let because = if told.is_some_and(|told| !told.is_zero() && told >= wait) {
-                WaitOf::Told(failed.kept.and_then(Kept::headers).and_then(|headers| field(headers, wait)))
+                WaitOf::Told(told_by())
             } else {
                 WaitOf::Backoff
             };
@@ -84,7 +87,9 @@ fn fact(
                 .flatten()
                 .map(|refused| Box::new(BreakerSays::new(refused, &exchange.plan.settings().breaker)));
             let patience = retry.retry_after;
-            Fact::Stopped { stop, made, most, told, patience, time_left, left, breaker: says }
+            let quota = failed.ended.outcome == Outcome::Quota;
+            let told_by = told_by();
+            Fact::Stopped { stop, made, most, quota, told, told_by, patience, time_left, left, breaker: says }
         }
     }
 }

@@ -82,24 +82,31 @@ impl Exchange {
     /// Logs an event of this request, and notes it in its story.
     pub(super) fn emit(&self, event: &impl Event) {
         emit(event);
-        if let Some(fact) = event.fact() {
-            self.note(fact);
-        }
+        self.note_of(&self.plan, event.fact());
     }
 
     /// The same, and tells it to whoever reads the feed.
     pub(super) fn emit_told(&self, event: &impl Event) {
         emit_told(event, self.plan.upstream().policies().feed());
-        if let Some(fact) = event.fact() {
-            self.note(fact);
-        }
+        self.note_of(&self.plan, event.fact());
     }
 
     /// Notes what came about just now.
     pub(super) fn note(&self, fact: Fact) {
+        self.note_of(&self.plan, Some(fact));
+    }
+
+    /// Notes what came about just now under this plan.
+    pub(super) fn note_of(&self, plan: &Plan, fact: Option<Fact>) {
+        let Some(fact) = fact else { return };
         let at = clock::now().saturating_duration_since(self.started);
-        let elsewhere = self.turned.as_ref().map(|_| Arc::from(self.plan.upstream_name()));
-        self.finish.story(|story| story.note(at, elsewhere, fact));
+        self.finish.story(|story| story.note(at, self.elsewhere(plan), fact));
+    }
+
+    /// The plan's upstream, where it is not the one that the request was meant for.
+    fn elsewhere(&self, plan: &Plan) -> Option<Arc<str>> {
+        let (home, here) = (self.finish.plan().upstream_name(), plan.upstream_name());
+        (home != here).then(|| Arc::from(here))
     }
 
     /// Notes that it stood in line since then.
@@ -133,7 +140,7 @@ impl Exchange {
         }
         let line = tried.line(&self.plan, now.saturating_duration_since(begun));
         let limit = tried.limit(self, begun);
-        let elsewhere = self.turned.as_ref().map(|_| Arc::from(self.plan.upstream_name()));
+        let elsewhere = self.elsewhere(&self.plan);
         self.finish.story(|story| {
             let attempt = story.attempts.len();
             story.attempts.push(line);

@@ -32,6 +32,7 @@ use crate::drain::{Drain, Phase};
 use crate::memory::Memory;
 use crate::policy::blame::ClientFault;
 use crate::route::{Plan, Table};
+use crate::telemetry::events::{Panicked, emit};
 use crate::telemetry::feed::Feed;
 use crate::upstream::Degradation;
 use crate::upstream::upload::{Bounds, Upload};
@@ -117,6 +118,7 @@ impl Proxy {
         let answer = running.await;
         gone.stayed();
         answer.unwrap_or_else(|_| {
+            emit(&Panicked { what: "in a write that may be stored", request_id: Some(id.as_str()) });
             self.refuse(&id, &Failure::Overload("a defect of Fender's ended this request"))
         })
     }

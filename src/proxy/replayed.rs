@@ -155,7 +155,7 @@ impl Proxy {
         let now = clock::now();
         let ended = match cut {
             None => {
-                let failed = heard.completed();
+                let failed = heard.completed(exchange.id.as_str());
                 match failed {
                     Some(meaning) => holding.failed(meaning, now),
                     None => holding.completed(now),

@@ -213,10 +213,12 @@ impl Event for DrainEnded {
 #[derive(Debug)]
 pub struct Panicked<'a> {
     pub what: &'a str,
+    /// Which request it ended, where that is known.
+    pub request_id: Option<&'a str>,
 }
 
 impl Event for Panicked<'_> {
     fn log(&self) {
-        tracing::error!(what = self.what, "panic: please report it");
+        tracing::error!(request_id = self.request_id, what = self.what, "panic: please report it");
     }
 }

@@ -139,29 +139,36 @@ impl Event for BreakerChanged<'_> {
 /// The upstream told to wait: traffic of that scope is paused.
 #[derive(Debug)]
 pub struct Paused<'a> {
+    pub request_id: &'a str,
     pub upstream: &'a str,
-    pub outcome: &'static str,
-    pub told_ms: Option<u64>,
+    pub outcome: Outcome,
+    pub told: Option<Duration>,
     /// For so much longer than it was.
-    pub seconds: f64,
+    pub longer: Duration,
 }
 
 impl Event for Paused<'_> {
     fn log(&self) {
         tracing::warn!(
+            request_id = self.request_id,
             upstream = self.upstream,
-            outcome = self.outcome,
-            told_ms = self.told_ms,
-            seconds = self.seconds,
+            outcome = self.outcome.as_str(),
+            told_ms = self.told.map(millis),
+            seconds = self.longer.as_secs_f64(),
             "paused at the upstream's word"
         );
     }
 
+    fn fact(&self) -> Option<Fact> {
+        let quota = self.outcome == Outcome::Quota;
+        Some(Fact::Paused { longer: self.longer, told: self.told, quota })
+    }
+
     /// A quota that is used up is for an operator; a pause ends by itself.
     fn tell(&self) -> Option<Told> {
-        let about = json!({ "paused_ms": millis(Duration::from_secs_f64(self.seconds)) });
+        let about = json!({ "paused_ms": millis(self.longer) });
         let told = Told { kind: "quota.spent", upstream: Some(self.upstream.to_owned()), about };
-        (self.outcome == Outcome::Quota.as_str()).then_some(told)
+        (self.outcome == Outcome::Quota).then_some(told)
     }
 }
 

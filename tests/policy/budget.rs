@@ -50,7 +50,7 @@ fn nothing_is_nothing() {
     let now = Instant::now();
     let mut budget = Budget::new(&of(0.0, 0.0), now);
     (0..1000).for_each(|_| budget.paid(now));
-    let left = Left { available: 0.0, allowed: 0.0, requests: 1000, retries: 0 };
+    let left = Left { available: 0.0, allowed: 0.0, requests: 1000, retries: 0, window: secs(10) };
     assert_eq!(budget.take(now), Err(left));
 }
 

@@ -33,8 +33,11 @@ pub enum Fact {
         stop: Stop,
         made: u32,
         most: u32,
-        /// The wait that the upstream told, and the longest that is sat out.
+        /// A quota is used up: nothing is tried again then.
+        quota: bool,
+        /// The wait that the upstream told, the header field that told it, and the longest that is sat out.
         told: Option<Duration>,
+        told_by: Option<&'static str>,
         patience: Duration,
         /// What is left of the request's time.
         time_left: Duration,
@@ -43,6 +46,8 @@ pub enum Fact {
     },
     /// A policy refused: nothing was sent.
     Refused { reason: Reason, detail: Box<str>, retry_after: Duration, by: Option<Box<By>> },
+    /// Its answer has paused the traffic of its scope, for so much longer than it was.
+    Paused { longer: Duration, told: Option<Duration>, quota: bool },
     /// It stood in line.
     Waited { line: Line, how_long: Duration },
     /// A fallback answers.

@@ -26,21 +26,27 @@ impl Fact {
                 "max_attempts": most,
                 "budget": left.map(budget),
             }),
-            Self::Stopped { stop, made, most, told, patience, time_left, left, breaker } => json!({
-                "why": stop.as_str(),
-                "attempts": made,
-                "max_attempts": most,
-                "told_ms": told.map(ms),
-                "retry_after_ms": ms(*patience),
-                "time_left_ms": ms(*time_left),
-                "budget": left.map(budget),
-                "breaker": breaker.as_ref().map(|breaker| breaker.figures()),
-            }),
+            Self::Stopped { stop, made, most, told, told_by, patience, time_left, left, breaker, .. } => {
+                json!({
+                    "why": stop.as_str(),
+                    "attempts": made,
+                    "max_attempts": most,
+                    "told_ms": told.map(ms),
+                    "told_by": told_by,
+                    "retry_after_ms": ms(*patience),
+                    "time_left_ms": ms(*time_left),
+                    "budget": left.map(budget),
+                    "breaker": breaker.as_ref().map(|breaker| breaker.figures()),
+                })
+            }
             Self::Refused { reason, retry_after, by, .. } => {
                 let mut figures = by.as_ref().map_or_else(|| json!({}), |by| by.figures());
                 figures["reason"] = json!(reason.as_str());
                 figures["retry_after_ms"] = json!(ms(*retry_after));
                 figures
+            }
+            Self::Paused { longer, told, quota } => {
+                json!({ "paused_ms": ms(*longer), "told_ms": told.map(ms), "quota": quota })
             }
             Self::Waited { line, how_long } => json!({
                 "for": match line {
@@ -122,9 +128,15 @@ impl BreakerSays {
 }
 
 fn budget(left: Left) -> Value {
-    let Left { available, allowed, requests, retries } = left;
+    let Left { available, allowed, requests, retries, window } = left;
     let tenths = |number: f64| (number * 10.0).round() / 10.0;
-    json!({ "left": tenths(available), "allowed": tenths(allowed), "requests": requests, "retries": retries })
+    json!({
+        "left": tenths(available),
+        "allowed": tenths(allowed),
+        "requests": requests,
+        "retries": retries,
+        "window_ms": ms(window),
+    })
 }
 
 /// Milliseconds, with microseconds behind the point.

@@ -166,6 +166,7 @@ impl Fact {
             Self::Sent { .. }
             | Self::Again { .. }
             | Self::Waited { .. }
+            | Self::Paused { .. }
             | Self::NotKept { .. }
             | Self::Gone { .. } => 0,
         }

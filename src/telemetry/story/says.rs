@@ -20,6 +20,7 @@ impl Fact {
             Self::Again { .. } => "retry",
             Self::Stopped { .. } => "no_retry",
             Self::Refused { .. } => "refused",
+            Self::Paused { .. } => "paused",
             Self::Waited { .. } => "waited",
             Self::FellBack { .. } => "fallback",
             Self::Kept { .. } => "letter",
@@ -39,6 +40,7 @@ impl Fact {
             Self::Again { because: WaitOf::Backoff, .. } => "retry.backoff.base",
             Self::Again { .. } | Self::Gone { .. } | Self::Waited { line: Line::Pause, .. } => return None,
             Self::Stopped { breaker: Some(breaker), .. } => return breaker.key().map(Cow::Borrowed),
+            Self::Stopped { quota: true, .. } | Self::Paused { .. } => "throttle.max_pause",
             Self::Stopped { stop, .. } => key_of(*stop)?,
             Self::Refused { by, .. } => return by.as_ref()?.key(),
             Self::Waited { line: Line::Slot, .. } => "rate_limit",
@@ -63,7 +65,7 @@ impl Fact {
         match self {
             Self::Sent { limit, .. } => limit.is_some(),
             Self::Stopped { .. } | Self::Refused { .. } | Self::Failed { .. } | Self::Cut { .. } => true,
-            Self::Again { .. } | Self::Waited { .. } | Self::FellBack { .. } => false,
+            Self::Again { .. } | Self::Paused { .. } | Self::Waited { .. } | Self::FellBack { .. } => false,
             Self::Kept { .. } | Self::NotKept { .. } | Self::Already { .. } | Self::Gone { .. } => false,
         }
     }
@@ -82,24 +84,23 @@ impl Fact {
                     WaitOf::Told(Some(field)) => format!("after {wait}, as {field} told"),
                     WaitOf::Told(None) => format!("after {wait}, as the answer's body told"),
                 };
-                let budget =
-                    left.map_or_else(String::new, |left| format!("; the budget has {} left", budget(left)));
+                let budget = left.map_or_else(String::new, |left| format!("; {}", budget(left)));
                 format!("{why}; {made} of at most {most} attempts made{budget}")
             }
-            Self::Stopped { stop, made, most, told, patience, time_left, left, breaker } => {
+            Self::Stopped { stop, made, most, quota, told, told_by, patience, time_left, left, breaker } => {
                 let told = told.unwrap_or_default();
                 match stop {
+                    _ if *quota => "a quota is used up: no other attempt helps soon".to_owned(),
                     Stop::Unlisted => "retry.on does not name this end".to_owned(),
                     Stop::Attempts => format!("{made} of at most {most} attempts made"),
                     Stop::OptedOut => "the client wants none (fender-policy), or has hung up".to_owned(),
                     Stop::Unsafe => "it may have acted, and nothing makes a second send harmless".to_owned(),
                     Stop::Body => "the body was too large to be kept for another attempt".to_owned(),
                     Stop::Patience => {
-                        format!(
-                            "told to wait {}; {} is the longest that is sat out",
-                            span(told),
-                            span(*patience)
-                        )
+                        let by =
+                            told_by.map_or_else(|| "by its body".to_owned(), |field| format!("by {field}"));
+                        let longest = format_duration(*patience);
+                        format!("told to wait {} {by}; {longest} is the longest that is sat out", span(told))
                     }
                     Stop::Deadline => {
                         format!("{} of the request's time is left: too little", span(*time_left))
@@ -108,10 +109,7 @@ impl Fact {
                         || "the breaker is open".to_owned(),
                         |breaker| format!("the breaker is open: {}", breaker.says()),
                     ),
-                    Stop::Budget => left.map_or_else(
-                        || "the budget is spent".to_owned(),
-                        |left| format!("the budget has {} left", budget(left)),
-                    ),
+                    Stop::Budget => left.map_or_else(|| "the budget is spent".to_owned(), budget),
                 }
             }
             Self::Refused { reason, detail, retry_after, by } => {
@@ -122,6 +120,12 @@ impl Fact {
                     format!("; worth asking again in {}", span(*retry_after))
                 };
                 format!("{reason}: {what}{when}")
+            }
+            Self::Paused { longer, quota: true, .. } => {
+                format!("a quota is used up: all of its scope is paused, {} more", span(*longer))
+            }
+            Self::Paused { longer, .. } => {
+                format!("at its word all of its scope is paused, {} more", span(*longer))
             }
             Self::Waited { line, how_long } => {
                 let what = match line {
@@ -207,8 +211,11 @@ fn sent(line: &AttemptLine) -> String {
 }
 
 fn budget(left: Left) -> String {
-    let Left { available, allowed, requests, retries } = left;
-    format!("{available:.1} of {allowed:.1}, for {requests} requests and {retries} retries")
+    let Left { available, allowed, requests, retries, window } = left;
+    let window = format_duration(window);
+    format!(
+        "budget: {available:.1} of {allowed:.1} left ({requests} requests and {retries} retries in {window})"
+    )
 }
 
 impl By {
@@ -247,7 +254,7 @@ impl By {
                 format!("{requests} in {} are reached, and {why}", format_duration(*per))
             }
             Self::Pause { waited, patience, .. } => {
-                let waited = if waited.is_zero() {
+                let waited = if *waited < Duration::from_millis(1) {
                     String::new()
                 } else {
                     format!(" (waited {} already)", span(*waited))

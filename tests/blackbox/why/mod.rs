@@ -56,7 +56,7 @@ fn id_of(answer: &Response) -> String {
 fn settled(page: &str) -> String {
     let mut settled = String::new();
     for line in page.lines() {
-        let (line, led) = (line.trim_start(), line.starts_with(' '));
+        let line = line.trim_start(); // How far it is from the left follows the times.
         let mut words: Vec<String> = Vec::new();
         let raw: Vec<&str> = line.split(' ').collect();
         for (at, word) in raw.iter().enumerate() {
@@ -85,7 +85,6 @@ fn settled(page: &str) -> String {
                 words.push(told);
             }
         }
-        settled.push_str(if led { "  " } else { "" });
         settled.push_str(words.join(" ").trim_end());
         settled.push('\n');
     }

@@ -1,12 +1,10 @@
 //! One story for each reason of the contract.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{call, every_line_is_known, id_of, settled, story, why};
 use crate::blackbox::letters::{TOKENS_OF_ALL, keeping};
-use crate::support::{Client, Fender, Response, Setup, Upstream, eventually};
+use crate::support::{Fender, Response, Setup, Upstream, eventually};
 
 /// Answers once and for all so.
 fn always(head: &str) -> Upstream {
@@ -130,7 +128,12 @@ fn timeout() {
 
 #[test]
 fn first_content() {
-    let (upstream, _go) = Upstream::events();
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection
+            .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        connection.until_closed();
+    });
     let lines = "stream = { first_content = \"300ms\", commit = \"first_content\" }\nretry.max_attempts = 1\ndialect = \"openai\"";
     let fender = with(&upstream.as_api(lines)).start();
     insta::assert_snapshot!(of(&fender, &fender.get("/"), "first_content"));
@@ -251,7 +254,7 @@ fn a_spent_budget() {
 
 #[test]
 fn a_retry_that_does_well() {
-    let upstream = Upstream::in_turn(&["503 Busy\r\nretry-after-ms: 30", "200 OK"]);
+    let upstream = Upstream::in_turn(&["429 Slow\nretry-after-ms: 30", "200 OK"]);
     let lines = "retry.backoff = { base = \"1ms\", jitter = \"none\" }\nthrottle.adapt = false";
     let fender = with(&upstream.as_api(lines)).start();
     let answer = fender.post("/", "", b"x");
@@ -320,7 +323,6 @@ fn a_plain_success_is_not_kept_and_it_says_so() {
     assert_eq!(wrong.status.code(), Some(2));
 }
 
-/// Bytes of a client that is gone are nobody's: the wait is bounded.
 #[test]
 fn a_client_that_leaves_in_the_middle_of_its_answer() {
     let upstream = Upstream::scripted(|connection| {
@@ -329,11 +331,10 @@ fn a_client_that_leaves_in_the_middle_of_its_answer() {
         connection.until_closed();
     });
     let fender = with(&upstream.as_api("")).start();
-    let mut client: Client = fender.client();
+    let mut client = fender.client();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     let id = client.head().expect("its head comes").field("fender-request-id").unwrap();
     drop(client);
     let page = settled(&why(&fender, &id));
-    assert!(page.contains("hung up the client hung up"), "{page}");
-    let _bound = Duration::from_secs(1);
+    assert!(page.contains("the client hung up"), "{page}");
 }
