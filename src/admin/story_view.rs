@@ -99,6 +99,8 @@ struct LetterTold {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Replay {
     at: String,
+    /// Since the request came; of a letter alone, since it was stored.
+    at_ms: i64,
     outcome: &'static str,
     status: Option<u16>,
     error: Option<String>,
@@ -165,7 +167,7 @@ fn of_story(story: &Story, letter: Option<&Letter>, owner: Owner, around: &Aroun
         steps,
         left_out: story.left_out,
         letter: story.letter().map(|id| match letter {
-            Some(letter) => LetterTold::of(letter, end_ms),
+            Some(letter) => LetterTold::of(letter, story.began_unix_ms, end_ms),
             None => LetterTold::gone(id),
         }),
     }
@@ -201,7 +203,7 @@ fn of_letter(letter: &Letter, owner: Owner, around: &Around<'_>) -> Told {
         config_reloaded_at: None,
         steps: Vec::new(),
         left_out: 0,
-        letter: Some(LetterTold::of(letter, 0)),
+        letter: Some(LetterTold::of(letter, letter.created_at_ms, 0)),
     }
 }
 
@@ -264,8 +266,8 @@ impl Around<'_> {
 }
 
 impl LetterTold {
-    /// `told_ms`: until when the request's own steps tell what was tried.
-    fn of(letter: &Letter, told_ms: u64) -> Self {
+    /// It `began` then; until `told_ms` the request's own steps tell what was tried.
+    fn of(letter: &Letter, began: u64, told_ms: u64) -> Self {
         let attempts = letter.attempts.iter().filter(|attempt| attempt.at_ms > told_ms);
         Self {
             id: letter.id.to_string(),
@@ -277,6 +279,7 @@ impl LetterTold {
             attempts: attempts
                 .map(|attempt| Replay {
                     at: clock::rfc3339_ms(attempt.at_ms),
+                    at_ms: attempt.at_ms.cast_signed().saturating_sub(began.cast_signed()),
                     outcome: attempt.outcome.as_str(),
                     status: attempt.status,
                     error: attempt.error.clone(),

@@ -13,7 +13,7 @@ use crate::policy::outcome::Outcome;
 use crate::policy::retry::{Asking, Decision, Stop};
 use crate::policy::told;
 use crate::telemetry::events::AttemptFailed;
-use crate::telemetry::story::{BreakerSays, Fact, WaitOf};
+use crate::telemetry::story::{BreakerSays, Fact, Stopped, WaitOf};
 use crate::upstream::Fault;
 
 /// A failed attempt, as it is looked at to decide.
@@ -81,15 +81,22 @@ fn fact(
             Fact::Again { wait, because, made, most, left }
         }
         Decision::Stop(stop) => {
-            let breaker = &exchange.plan.breaker();
-            let says = (stop == Stop::Breaker)
-                .then(|| breaker.foretold(exchange.keys.breaker, failed.now))
-                .flatten()
-                .map(|refused| Box::new(BreakerSays::new(refused, &exchange.plan.settings().breaker)));
-            let patience = retry.retry_after;
-            let quota = failed.ended.outcome == Outcome::Quota;
-            let told_by = told_by();
-            Fact::Stopped { stop, made, most, quota, told, told_by, patience, time_left, left, breaker: says }
+            let rules = &exchange.plan.settings().breaker;
+            let foretold = || exchange.plan.breaker().foretold(exchange.keys.breaker, failed.now);
+            let breaker = if stop == Stop::Breaker { foretold() } else { None };
+            Fact::Stopped(Box::new(Stopped {
+                stop,
+                made,
+                most,
+                quota: failed.ended.outcome == Outcome::Quota,
+                told,
+                told_by: told_by(),
+                patience: retry.retry_after,
+                time_left,
+                clients_time: exchange.patience == Some(exchange.deadline),
+                left,
+                breaker: breaker.map(|refused| BreakerSays::new(refused, rules)),
+            }))
         }
     }
 }

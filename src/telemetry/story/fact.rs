@@ -29,21 +29,7 @@ pub enum Fact {
         left: Option<Left>,
     },
     /// There is none.
-    Stopped {
-        stop: Stop,
-        made: u32,
-        most: u32,
-        /// A quota is used up: nothing is tried again then.
-        quota: bool,
-        /// The wait that the upstream told, the header field that told it, and the longest that is sat out.
-        told: Option<Duration>,
-        told_by: Option<&'static str>,
-        patience: Duration,
-        /// What is left of the request's time.
-        time_left: Duration,
-        left: Option<Left>,
-        breaker: Option<Box<BreakerSays>>,
-    },
+    Stopped(Box<Stopped>),
     /// A policy refused: nothing was sent.
     Refused { reason: Reason, detail: Box<str>, retry_after: Duration, by: Option<Box<By>> },
     /// Its answer has paused the traffic of its scope, for so much longer than it was.
@@ -76,6 +62,26 @@ pub enum Fact {
     Cut { reason: Option<Reason>, error: Box<str>, limit: Option<&'static str> },
     /// The client hung up; `sending`: while an attempt was under way.
     Gone { sending: bool },
+}
+
+/// Why there is no other attempt, and what was known then.
+#[derive(Debug, Clone)]
+pub struct Stopped {
+    pub stop: Stop,
+    /// Attempts made, and the most.
+    pub made: u32,
+    pub most: u32,
+    /// A quota is used up: nothing is tried again then.
+    pub quota: bool,
+    /// The wait that the upstream told, the header field that told it, and the longest that is sat out.
+    pub told: Option<Duration>,
+    pub told_by: Option<&'static str>,
+    pub patience: Duration,
+    /// What is left of the request's time, and whether its client has set that.
+    pub time_left: Duration,
+    pub clients_time: bool,
+    pub left: Option<Left>,
+    pub breaker: Option<BreakerSays>,
 }
 
 /// Where a wait comes from.

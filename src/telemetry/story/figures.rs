@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{BreakerSays, By, Fact, Line, Story, WaitOf};
+use super::{BreakerSays, By, Fact, Line, Stopped, Story, WaitOf};
 use crate::policy::budget::Left;
+use crate::policy::reason::Reason;
 
 impl Fact {
     /// An object of figures and words.
@@ -26,42 +27,18 @@ impl Fact {
                 "max_attempts": most,
                 "budget": left.map(budget),
             }),
-            Self::Stopped { stop, made, most, told, told_by, patience, time_left, left, breaker, .. } => {
-                json!({
-                    "why": stop.as_str(),
-                    "attempts": made,
-                    "max_attempts": most,
-                    "told_ms": told.map(ms),
-                    "told_by": told_by,
-                    "retry_after_ms": ms(*patience),
-                    "time_left_ms": ms(*time_left),
-                    "budget": left.map(budget),
-                    "breaker": breaker.as_ref().map(|breaker| breaker.figures()),
-                })
-            }
-            Self::Refused { reason, retry_after, by, .. } => {
-                let mut figures = by.as_ref().map_or_else(|| json!({}), |by| by.figures());
-                figures["reason"] = json!(reason.as_str());
-                figures["retry_after_ms"] = json!(ms(*retry_after));
-                figures
-            }
+            Self::Stopped(stopped) => stopped.figures(),
+            Self::Refused { reason, retry_after, by, .. } => refused(*reason, *retry_after, by.as_deref()),
             Self::Paused { longer, told, quota } => {
                 json!({ "paused_ms": ms(*longer), "told_ms": told.map(ms), "quota": quota })
             }
-            Self::Waited { line, how_long } => json!({
-                "for": match line {
-                    Line::Pause => "pause",
-                    Line::Slot => "rate_limit",
-                    Line::Seat => "concurrency",
-                },
-                "waited_ms": ms(*how_long),
-            }),
+            Self::Waited { line, how_long } => json!({ "for": line.as_str(), "waited_ms": ms(*how_long) }),
             Self::FellBack { kind, to, number, reason } => {
                 json!({ "kind": kind, "to": to, "number": number, "reason": reason.as_str() })
             }
             Self::Kept { letter, reason, accepted, parked } => json!({
                 "letter": letter,
-                "reason": reason.map(crate::policy::reason::Reason::as_str),
+                "reason": reason.map(Reason::as_str),
                 "accepted": accepted,
                 "parked_because": parked,
             }),
@@ -69,7 +46,7 @@ impl Fact {
             Self::Already { letter } => json!({ "letter": letter }),
             Self::Failed { reason, .. } => json!({ "reason": reason.as_str() }),
             Self::Cut { reason, .. } => {
-                json!({ "reason": reason.map(crate::policy::reason::Reason::as_str) })
+                json!({ "reason": reason.map(Reason::as_str) })
             }
             Self::Gone { sending } => json!({ "sending": sending }),
         };
@@ -80,6 +57,41 @@ impl Fact {
             }
             _ => Map::new(),
         }
+    }
+}
+
+fn refused(reason: Reason, retry_after: Duration, by: Option<&By>) -> Value {
+    let mut figures = by.map_or_else(|| json!({}), By::figures);
+    if let Value::Object(figures) = &mut figures {
+        figures.insert("reason".to_owned(), json!(reason.as_str()));
+        figures.insert("retry_after_ms".to_owned(), json!(ms(retry_after)));
+    }
+    figures
+}
+
+impl Line {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Slot => "rate_limit",
+            Self::Seat => "concurrency",
+        }
+    }
+}
+
+impl Stopped {
+    fn figures(&self) -> Value {
+        json!({
+            "why": self.stop.as_str(),
+            "attempts": self.made,
+            "max_attempts": self.most,
+            "told_ms": self.told.map(ms),
+            "told_by": self.told_by,
+            "retry_after_ms": ms(self.patience),
+            "time_left_ms": ms(self.time_left),
+            "budget": self.left.map(budget),
+            "breaker": self.breaker.as_ref().map(BreakerSays::figures),
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod fact;
 mod figures;
+mod keys;
 mod ring;
 mod says;
 
@@ -16,7 +17,7 @@ use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
 
-pub use fact::{BreakerSays, By, Fact, Line, Settings, WaitOf};
+pub use fact::{BreakerSays, By, Fact, Line, Settings, Stopped, WaitOf};
 pub use figures::ms;
 pub use ring::{BYTES_MAX, Held, STEPS_MAX, Stories, TEXT_MAX, brief};
 pub use says::span;

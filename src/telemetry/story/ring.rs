@@ -158,7 +158,7 @@ impl Fact {
     fn bytes(&self) -> usize {
         match self {
             Self::Refused { detail, by, .. } => detail.len() + by.as_ref().map_or(0, |by| size_of_val(&**by)),
-            Self::Stopped { breaker, .. } => breaker.as_ref().map_or(0, |breaker| size_of_val(&**breaker)),
+            Self::Stopped(stopped) => size_of_val(&**stopped),
             Self::FellBack { to, .. } => to.as_ref().map_or(0, |to| to.len()),
             Self::Kept { letter, .. } | Self::Already { letter } => letter.len(),
             Self::Failed { detail, .. } => detail.len(),

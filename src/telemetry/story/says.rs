@@ -1,9 +1,8 @@
 //! What a person is told of each thing that came about: one line, the figures in it, and the key of the config behind it.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{BreakerSays, By, Fact, Line, Story, WaitOf};
+use super::{BreakerSays, By, Fact, Line, Stopped, Story, WaitOf};
 use crate::policy::breaker::{State, Why};
 use crate::policy::budget::Left;
 use crate::policy::reason::Reason;
@@ -18,7 +17,7 @@ impl Fact {
         match self {
             Self::Sent { .. } => "attempt",
             Self::Again { .. } => "retry",
-            Self::Stopped { .. } => "no_retry",
+            Self::Stopped(_) => "no_retry",
             Self::Refused { .. } => "refused",
             Self::Paused { .. } => "paused",
             Self::Waited { .. } => "waited",
@@ -32,39 +31,12 @@ impl Fact {
         }
     }
 
-    /// The key of the config that decided, below its upstream or route; one that begins with `server.` is of the process.
-    #[must_use]
-    pub fn key(&self) -> Option<Cow<'static, str>> {
-        let key = match self {
-            Self::Sent { limit, .. } | Self::Cut { limit, .. } => (*limit)?,
-            Self::Again { because: WaitOf::Backoff, .. } => "retry.backoff.base",
-            Self::Again { .. } | Self::Gone { .. } | Self::Waited { line: Line::Pause, .. } => return None,
-            Self::Stopped { breaker: Some(breaker), .. } => return breaker.key().map(Cow::Borrowed),
-            Self::Stopped { quota: true, .. } | Self::Paused { .. } => "throttle.max_pause",
-            Self::Stopped { stop, .. } => key_of(*stop)?,
-            Self::Refused { by, .. } => return by.as_ref()?.key(),
-            Self::Waited { line: Line::Slot, .. } => "rate_limit",
-            Self::Waited { line: Line::Seat, .. } => "concurrency.max",
-            Self::FellBack { number, .. } => return Some(Cow::Owned(format!("fallback[{number}]"))),
-            Self::Kept { parked: Some("credential"), .. } => "dead_letter.credentials",
-            Self::Kept { parked: Some("ambiguous"), .. } => "dead_letter.replay.ambiguous",
-            Self::Kept { .. } => "dead_letter.mode",
-            Self::NotKept { why: "body" } => "dead_letter.max_body",
-            Self::NotKept { why: "memory" } => "server.buffer_memory",
-            Self::NotKept { why: "full" } => "dead_letter.max_bytes",
-            Self::NotKept { .. } => return None,
-            Self::Failed { key, .. } => (*key)?,
-            Self::Already { .. } => "dead_letter.mode",
-        };
-        Some(Cow::Borrowed(key))
-    }
-
     /// Whether it settled what became of the request, or of one attempt.
     #[must_use]
     pub const fn decides(&self) -> bool {
         match self {
             Self::Sent { limit, .. } => limit.is_some(),
-            Self::Stopped { .. } | Self::Refused { .. } | Self::Failed { .. } | Self::Cut { .. } => true,
+            Self::Stopped(_) | Self::Refused { .. } | Self::Failed { .. } | Self::Cut { .. } => true,
             Self::Again { .. } | Self::Paused { .. } | Self::Waited { .. } | Self::FellBack { .. } => false,
             Self::Kept { .. } | Self::NotKept { .. } | Self::Already { .. } | Self::Gone { .. } => false,
         }
@@ -78,40 +50,11 @@ impl Fact {
                 story.attempts.get(*attempt).map_or_else(|| "an attempt".to_owned(), sent)
             }
             Self::Again { wait, because, made, most, left } => {
-                let wait = span(*wait);
-                let why = match because {
-                    WaitOf::Backoff => format!("after {wait} of backoff"),
-                    WaitOf::Told(Some(field)) => format!("after {wait}, as {field} told"),
-                    WaitOf::Told(None) => format!("after {wait}, as the answer's body told"),
-                };
+                let wait = again(*wait, *because);
                 let budget = left.map_or_else(String::new, |left| format!("; {}", budget(left)));
-                format!("{why}; {made} of at most {most} attempts made{budget}")
+                format!("{wait}; {made} of at most {most} attempts made{budget}")
             }
-            Self::Stopped { stop, made, most, quota, told, told_by, patience, time_left, left, breaker } => {
-                let told = told.unwrap_or_default();
-                match stop {
-                    _ if *quota => "a quota is used up: no other attempt helps soon".to_owned(),
-                    Stop::Unlisted => "retry.on does not name this end".to_owned(),
-                    Stop::Attempts => format!("{made} of at most {most} attempts made"),
-                    Stop::OptedOut => "the client wants none (fender-policy), or has hung up".to_owned(),
-                    Stop::Unsafe => "it may have acted, and nothing makes a second send harmless".to_owned(),
-                    Stop::Body => "the body was too large to be kept for another attempt".to_owned(),
-                    Stop::Patience => {
-                        let by =
-                            told_by.map_or_else(|| "by its body".to_owned(), |field| format!("by {field}"));
-                        let longest = format_duration(*patience);
-                        format!("told to wait {} {by}; {longest} is the longest that is sat out", span(told))
-                    }
-                    Stop::Deadline => {
-                        format!("{} of the request's time is left: too little", span(*time_left))
-                    }
-                    Stop::Breaker => breaker.as_ref().map_or_else(
-                        || "the breaker is open".to_owned(),
-                        |breaker| format!("the breaker is open: {}", breaker.says()),
-                    ),
-                    Stop::Budget => left.map_or_else(|| "the budget is spent".to_owned(), budget),
-                }
-            }
+            Self::Stopped(stopped) => stopped.says(),
             Self::Refused { reason, detail, retry_after, by } => {
                 let what = by.as_ref().map_or_else(|| detail.to_string(), |by| by.says(detail));
                 let when = if retry_after.is_zero() || *reason == Reason::Cancelled {
@@ -140,25 +83,8 @@ impl Fact {
                 ("stale", _) => format!("the last good answer, for {reason}"),
                 _ => format!("the config's own words, for {reason}"),
             },
-            Self::Kept { letter, reason, accepted, parked } => {
-                let why = reason.map_or_else(|| "before it was sent".to_owned(), |why| format!("for {why}"));
-                match (accepted, parked) {
-                    (true, _) => {
-                        format!("stored as {letter} {why}: the client is told that it is Fender's now")
-                    }
-                    (false, Some(because)) => {
-                        format!("stored as {letter} {why}, and parked as {because}: it stays the client's")
-                    }
-                    (false, None) => format!("stored as {letter} {why}; the client hears the failure"),
-                }
-            }
-            Self::NotKept { why } => match *why {
-                "body" => "not stored: the body is larger than dead_letter.max_body".to_owned(),
-                "memory" => "not stored: buffer_memory was spent, and the body not retained".to_owned(),
-                "full" => "not stored: the store is full".to_owned(),
-                "client" => "not stored: the client broke its body off".to_owned(),
-                _ => "not stored: the store is not available".to_owned(),
-            },
+            Self::Kept { letter, reason, accepted, parked } => kept(letter, *reason, *accepted, *parked),
+            Self::NotKept { why } => format!("not stored: {}", not_kept(why)),
             Self::Failed { reason, detail, .. } => format!("{reason}: {detail}"),
             Self::Already { letter } => {
                 format!(
@@ -174,18 +100,60 @@ impl Fact {
     }
 }
 
-/// The key behind a refused retry.
-const fn key_of(stop: Stop) -> Option<&'static str> {
-    Some(match stop {
-        Stop::Unlisted => "retry.on",
-        Stop::Attempts => "retry.max_attempts",
-        Stop::Unsafe => "idempotent",
-        Stop::Body => "retry.max_body",
-        Stop::Patience => "retry.retry_after",
-        Stop::Deadline => "timeout.total",
-        Stop::Budget => "retry.budget.ratio",
-        Stop::OptedOut | Stop::Breaker => return None,
-    })
+impl Stopped {
+    fn says(&self) -> String {
+        let Self { made, most, told, told_by, patience, time_left, left, .. } = self;
+        match self.stop {
+            _ if self.quota => "a quota is used up: no other attempt helps soon".to_owned(),
+            Stop::Unlisted => "retry.on does not name this end".to_owned(),
+            Stop::Attempts => format!("{made} of at most {most} attempts made"),
+            Stop::OptedOut => "the client wants none (fender-policy), or has hung up".to_owned(),
+            Stop::Unsafe => "it may have acted, and nothing makes a second send harmless".to_owned(),
+            Stop::Body => "the body was too large to be kept for another attempt".to_owned(),
+            Stop::Patience => {
+                let (told, longest) = (span(told.unwrap_or_default()), format_duration(*patience));
+                let by = told_by.unwrap_or("its body");
+                format!("told to wait {told} by {by}; {longest} is the longest that is sat out")
+            }
+            Stop::Deadline => {
+                let whose = if self.clients_time { "the client's own" } else { "the request's" };
+                format!("{} of {whose} time is left: too little", span(*time_left))
+            }
+            Stop::Breaker => match &self.breaker {
+                Some(breaker) => format!("the breaker is open: {}", breaker.says()),
+                None => "the breaker is open".to_owned(),
+            },
+            Stop::Budget => left.map_or_else(|| "the budget is spent".to_owned(), budget),
+        }
+    }
+}
+
+fn again(wait: Duration, because: WaitOf) -> String {
+    let wait = span(wait);
+    match because {
+        WaitOf::Backoff => format!("after {wait} of backoff"),
+        WaitOf::Told(Some(field)) => format!("after {wait}, as {field} told"),
+        WaitOf::Told(None) => format!("after {wait}, as the answer's body told"),
+    }
+}
+
+fn kept(letter: &str, reason: Option<Reason>, accepted: bool, parked: Option<&str>) -> String {
+    let why = reason.map_or_else(|| "before it was sent".to_owned(), |why| format!("for {why}"));
+    match parked {
+        _ if accepted => format!("stored as {letter} {why}: the client is told that it is Fender's now"),
+        Some(because) => format!("stored as {letter} {why}, and parked as {because}: it stays the client's"),
+        None => format!("stored as {letter} {why}; the client hears the failure"),
+    }
+}
+
+fn not_kept(why: &str) -> &'static str {
+    match why {
+        "body" => "the body is larger than dead_letter.max_body",
+        "memory" => "buffer_memory was spent, and the body not retained",
+        "full" => "the store is full",
+        "client" => "the client broke its body off",
+        _ => "the store is not available",
+    }
 }
 
 fn sent(line: &AttemptLine) -> String {
@@ -219,20 +187,6 @@ fn budget(left: Left) -> String {
 }
 
 impl By {
-    fn key(&self) -> Option<Cow<'static, str>> {
-        Some(Cow::Borrowed(match self {
-            Self::Breaker(breaker) => return breaker.key().map(Cow::Borrowed),
-            Self::Bulkhead { full: true, .. } => "concurrency.queue",
-            Self::Bulkhead { full: false, .. } => "concurrency.queue_timeout",
-            Self::RateLimit { number, .. } => {
-                return Some(Cow::Owned(format!("rate_limit[{number}].requests")));
-            }
-            Self::Pause { key, .. } => key,
-            Self::Level { .. } => "shed_at",
-            Self::Store => "dead_letter.mode",
-        }))
-    }
-
     fn says(&self, detail: &str) -> String {
         match self {
             Self::Breaker(breaker) => breaker.says(),
@@ -270,21 +224,6 @@ impl By {
 }
 
 impl BreakerSays {
-    fn key(&self) -> Option<&'static str> {
-        if self.refused.state == State::Closed {
-            return Some("breaker.ramp");
-        }
-        Some(match self.refused.tripped?.why {
-            Why::FailureRate => "breaker.failure_rate",
-            Why::Consecutive => "breaker.consecutive_failures",
-            Why::SlowRate => "breaker.slow_rate",
-            Why::ProbeFailed => "breaker.open_for",
-            Why::ProbeLost => "breaker.half_open_timeout",
-            Why::HealthDown => "health.unhealthy_after",
-            Why::ProbesSucceeded | Why::OpenEnded | Why::HealthUp | Why::Operator => return None,
-        })
-    }
-
     fn says(&self) -> String {
         let state = match self.refused.state {
             State::ForcedOpen => return "an operator holds it open".to_owned(),
@@ -299,7 +238,7 @@ impl BreakerSays {
         let (tally, open_for) = (tripped.tally, span(tripped.open_for));
         let over = match settings.window_requests {
             Some(requests) => format!("the last {requests}"),
-            None => format!("{}", format_duration(settings.window)),
+            None => format_duration(settings.window),
         };
         let why = match tripped.why {
             Why::FailureRate => format!("{} of {} failed in {over}", tally.failures, tally.calls),
