@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::auth::Caller;
 use super::owner::{Owner, owner};
 use crate::clock;
-use crate::config::{Origins, SetBy};
+use crate::config::{Origins, SetBy, without_secrets};
 use crate::deadletter::{Letter, State};
 use crate::policy::reason::Reason;
 use crate::telemetry::story::{Fact, Step, Story, ms};
@@ -151,7 +151,7 @@ fn of_story(story: &Story, letter: Option<&Letter>, owner: Owner, around: &Aroun
         upstream: story.upstream.clone(),
         route: story.route.clone(),
         method: story.method.clone(),
-        path: story.path.clone(),
+        path: if story.upstream.is_empty() { without_secrets(&story.path) } else { story.path.clone() },
         status: ended.map(|ended| ended.status),
         source: ended.map(|ended| ended.source),
         reason: ended.and_then(|ended| ended.reason).map(Reason::as_str),

@@ -34,6 +34,7 @@ mod unbuilt;
 mod validate;
 pub mod watch;
 
+pub use self::dialects::without_secrets;
 pub use self::load::{Loaded, load, load_text, load_text_ahead, load_text_with};
 pub use self::model::*;
 pub use self::origins::{Origins, SetBy};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use http::uri::PathAndQuery;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Origin};
 use super::failure::Failure;
 use super::finish::milliseconds;
 use crate::clock;
@@ -135,7 +135,9 @@ impl Exchange {
 
     /// Notes the end of an attempt, `now`, unless all has gone well so far and nobody keeps a log.
     pub(super) fn tried(&self, tried: &Tried<'_>, begun: Instant, now: Instant) {
-        if tried.ended.outcome == Outcome::Success && !self.finish.noted() {
+        // A letter's trail tells of its replays.
+        let plain = tried.ended.outcome == Outcome::Success && !self.finish.noted();
+        if plain || self.origin == Origin::Replay {
             return;
         }
         let line = tried.line(&self.plan, now.saturating_duration_since(begun));

@@ -1,5 +1,6 @@
 //! Requests that never came to their upstream: refused heads, no route, one connection too many.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use super::id::RequestId;
 use super::pipeline::Proxy;
 use super::respond;
 use crate::clock;
-use crate::dialect::builtin;
+use crate::config;
 use crate::policy::reason::Reason;
 use crate::route::Plan;
 use crate::telemetry::access::{self, AccessLine};
 use crate::telemetry::metrics::Source;
-use crate::telemetry::story::{Ended, Fact, Story, brief};
+use crate::telemetry::story::{Ended, Fact, Story, TEXT_MAX, brief};
 
 /// A request that is turned away by its head.
 #[derive(Debug)]
@@ -47,11 +48,16 @@ pub(super) fn answer(proxy: &Proxy, id: &RequestId, failure: &Failure, asked: &A
     let answer = respond::refused(id, failure, None);
     let (status, reason) = (answer.status().as_u16(), failure.reason());
     let Asked { method, path, plan } = asked;
-    let path = shown(proxy, path);
+    let log = proxy.table.load().access_log();
+    let path = match plan {
+        Some(plan) => plan.upstream().dialect().masked(path).into_owned(),
+        // Most processes use few dialects: the others are read when somebody asks for this story.
+        None if !log && path.len() <= TEXT_MAX => in_use(proxy, path.clone()),
+        None => config::without_secrets(&in_use(proxy, path.clone())),
+    };
     let (upstream, route) = plan.as_ref().map_or(("", ""), |plan| (plan.upstream_name(), plan.name()));
-    let table = proxy.table.load();
-    if table.access_log() {
-        log((id, reason, status), (upstream, route), (method, &path));
+    if log {
+        write((id, reason, status), (upstream, route), (method, &path));
     }
     let mut story = Story::new(id.as_str(), clock::unix_ms(), (upstream, route), (method, &path));
     story.note(
@@ -67,7 +73,7 @@ pub(super) fn answer(proxy: &Proxy, id: &RequestId, failure: &Failure, asked: &A
         took: Duration::ZERO,
     });
     proxy.feed.stories().push(story);
-    table.unrouted().answered(status, Source::Fender, Duration::ZERO);
+    proxy.table.load().unrouted().answered(status, Source::Fender, Duration::ZERO);
     answer
 }
 
@@ -82,16 +88,18 @@ fn key(failure: &Failure) -> Option<&'static str> {
     }
 }
 
-/// A path that led nowhere, without what any dialect in use or built in takes for a secret.
-fn shown(proxy: &Proxy, path: &str) -> String {
+/// A path that led nowhere, without what any dialect in use takes for a secret.
+fn in_use(proxy: &Proxy, path: String) -> String {
     let table = proxy.table.load();
-    let in_use = table.upstreams().iter().map(|upstream| Arc::clone(upstream.dialect()));
-    let built_in = builtin::names().filter_map(builtin::dialect);
-    in_use.chain(built_in).fold(path.to_owned(), |path, dialect| dialect.masked(&path).into_owned())
+    let dialects = table.upstreams().iter().map(|upstream| upstream.dialect());
+    dialects.fold(path, |path, dialect| match dialect.masked(&path) {
+        Cow::Owned(masked) => masked,
+        Cow::Borrowed(_) => path,
+    })
 }
 
 /// The access log's line.
-fn log(
+fn write(
     (id, reason, status): (&RequestId, Reason, u16),
     (upstream, route): (&str, &str),
     (method, path): (&str, &str),

@@ -35,7 +35,8 @@ pub struct Story {
     pub route: String,
     /// The request's method.
     pub method: String,
-    /// Its path, masked as in the access log.
+    /// Its path, masked as in the access log. Where no route matched, what dialects that nobody uses take for a secret is still
+    /// in it: it is taken out when it is told.
     pub path: String,
     /// Every send, as the access log lists them.
     pub attempts: Vec<AttemptLine>,

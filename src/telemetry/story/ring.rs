@@ -205,3 +205,84 @@ pub const STEPS_MAX: usize = 48;
 
 /// A text of a story is no longer than this.
 pub const TEXT_MAX: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{BYTES_MAX, STEPS_MAX, Stories, TEXT_MAX, brief};
+    use crate::memory::Memory;
+    use crate::policy::reason::Reason;
+    use crate::telemetry::access::AttemptLine;
+    use crate::telemetry::story::{Fact, Story};
+
+    fn story(number: u128, path: &str, attempts: usize) -> Story {
+        let mut story = Story::new(&format!("{number:032x}"), 0, ("api", "/"), ("GET", path));
+        for attempt in 0..attempts {
+            let mut line = AttemptLine::good(u16::try_from(attempt).unwrap(), 1.0);
+            line.error = Some("e".repeat(3 * TEXT_MAX));
+            story.attempts.push(line);
+            story.note(Duration::ZERO, None, Fact::Sent { attempt, limit: None });
+        }
+        let detail = brief(&"d".repeat(3 * TEXT_MAX));
+        story.note(Duration::ZERO, None, Fact::Failed { reason: Reason::NoRoute, detail, key: None });
+        story
+    }
+
+    #[test]
+    fn whatever_comes_the_bytes_are_bounded_and_counted_and_the_oldest_go() {
+        let memory = Memory::new(64 * 1024 * 1024);
+        let stories = Stories::new(&memory);
+        for number in 0..20_000_u128 {
+            let attempts = usize::try_from(number % 200).unwrap();
+            stories.push(story(number, &"/p".repeat(attempts * 10), attempts));
+            let held = stories.held();
+            assert!(held.bytes <= BYTES_MAX && memory.used() == held.bytes, "{held:?}");
+        }
+        let held = stories.held();
+        assert!(held.bytes > BYTES_MAX - 64 * 1024, "it is full: {held:?}");
+        let oldest = 20_000 - held.stories as u128;
+        assert!(stories.find(oldest).is_some() && stories.find(19_999).is_some());
+        assert!(stories.find(oldest - 1).is_none() && stories.find(0).is_none());
+        drop(stories);
+        assert_eq!(memory.used(), 0, "all of it comes back");
+    }
+
+    #[test]
+    fn a_small_memory_is_left_to_the_bodies() {
+        let memory = Memory::new(64 * 1024);
+        let stories = Stories::new(&memory);
+        (0..100).for_each(|number| stories.push(story(number, "/", 0)));
+        assert!(stories.held().stories > 0 && memory.used() <= 4 * 1024, "{:?}", stories.held());
+        let mut bodies = memory.lease();
+        assert!(bodies.grow(60 * 1024));
+        (100..200).for_each(|number| stories.push(story(number, "/", 0)));
+        assert!(memory.used() <= 64 * 1024);
+        let mut rest = memory.lease();
+        assert!(rest.grow(64 * 1024 - memory.used()));
+        stories.push(story(200, "/", 0));
+        assert!(memory.used() <= 64 * 1024 && stories.find(200).is_some(), "the oldest gave way");
+    }
+
+    #[test]
+    fn of_a_long_story_the_beginning_and_the_end_stay() {
+        let memory = Memory::new(64 * 1024 * 1024);
+        let stories = Stories::new(&memory);
+        stories.push(story(1, "/", 199));
+        let told = stories.find(1).unwrap();
+        assert_eq!((told.steps.len(), told.left_out), (STEPS_MAX, 200 - u32::try_from(STEPS_MAX).unwrap()));
+        let statuses: Vec<_> = told
+            .steps
+            .iter()
+            .filter_map(|step| match &step.fact {
+                Fact::Sent { attempt, .. } => told.attempts.get(*attempt)?.status,
+                _ => None,
+            })
+            .collect();
+        assert_eq!((statuses.first(), statuses.last()), (Some(&0), Some(&198)), "{statuses:?}");
+        assert_eq!((statuses.len(), told.attempts.len()), (STEPS_MAX - 1, STEPS_MAX - 1));
+        let longest = told.attempts.iter().filter_map(|line| line.error.as_ref()).map(String::len).max();
+        assert!(longest.is_some_and(|longest| longest <= TEXT_MAX), "{longest:?}");
+        assert!(told.attempts.iter().all(|line| line.error.as_ref().is_some_and(|e| e.ends_with("(cut)"))));
+    }
+}
