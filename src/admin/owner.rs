@@ -19,9 +19,13 @@ pub(super) struct Owner {
 }
 
 /// By what the store says of the letter, if there is one; else by what the client heard.
-pub(super) fn owner(story: Option<&Story>, letter: Option<&Letter>) -> Owner {
+pub(super) fn owner(story: Option<&Story>, letter: Option<&Letter>, store_is_silent: bool) -> Owner {
     match (letter, story) {
         (Some(letter), _) => of_letter(letter, story),
+        (None, Some(story)) if store_is_silent => {
+            let who = if story.accepted() { "fender" } else { "client" };
+            owned(who, "as it heard; the store cannot say just now what has become of the letter since")
+        }
         (None, Some(story)) => of_request(story),
         (None, None) => owned("client", "nothing is known of it"),
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, Path, State as Shared};
+use axum::http::StatusCode;
 
 use super::auth::Caller;
 use super::call::{Call, Rule};
@@ -11,7 +12,7 @@ use super::problem::No;
 use super::state::Admin;
 use super::story_view::{Around, Told, told};
 use crate::clock;
-use crate::deadletter::{Letter, LetterId, State as Standing};
+use crate::deadletter::{Letter, LetterId, State as Standing, StoreError};
 use crate::policy::breaker::State;
 use crate::telemetry::story::{Story, span};
 
@@ -35,12 +36,23 @@ async fn one(
         }
     };
     let story = story.filter(|story| reaches(&caller, story));
+    let mut silent = false;
     let letter = match (letter, &admin.letters) {
-        (Some(letter), Some(store)) => store.letter(letter).await.ok(),
+        (Some(letter), Some(store)) => match store.letter(letter).await {
+            Ok(letter) => Some(letter),
+            Err(error) => {
+                silent = !matches!(error, StoreError::NotFound(_));
+                None
+            }
+        },
         _ => None,
     };
     let letter = letter.filter(|letter: &Letter| caller.reaches(&letter.upstream));
     if story.is_none() && letter.is_none() {
+        if silent && caller.upstreams().is_none() {
+            let why = "the store cannot say just now what became of that letter";
+            return Err(No::Because(StatusCode::SERVICE_UNAVAILABLE, why.to_owned()));
+        }
         return Err(No::missing(missing(&admin)));
     }
     let config = admin.config.load();
@@ -50,6 +62,7 @@ async fn one(
         origins: &config.origins,
         config_since_ms: config.loaded_unix_ms,
         held_up: held_up.as_deref(),
+        store_is_silent: silent,
     };
     told(story.as_deref(), letter.as_ref(), &around).map(Json).ok_or_else(|| No::missing(missing(&admin)))
 }
@@ -63,6 +76,7 @@ pub(crate) fn newest(admin: &Admin, holds: impl Fn(&Story) -> bool) -> Option<se
         origins: &config.origins,
         config_since_ms: config.loaded_unix_ms,
         held_up: None,
+        store_is_silent: false,
     };
     serde_json::to_value(told(Some(&story), None, &around)?).ok()
 }

@@ -114,11 +114,13 @@ pub(super) struct Around<'a> {
     pub(super) config_since_ms: u64,
     /// What stands between a pending letter and its next try, beside the time.
     pub(super) held_up: Option<&'a str>,
+    /// The store could not be asked for the letter.
+    pub(super) store_is_silent: bool,
 }
 
 /// What is told; `None`: there is neither a story nor a letter.
 pub(super) fn told(story: Option<&Story>, letter: Option<&Letter>, around: &Around<'_>) -> Option<Told> {
-    let mut owner = owner(story, letter);
+    let mut owner = owner(story, letter, around.store_is_silent);
     if let Some(why) = around.held_up {
         owner.why.push_str(&format!("; held up meanwhile: {why}"));
     }

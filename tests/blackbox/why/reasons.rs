@@ -243,6 +243,14 @@ fn exhausted() {
 }
 
 #[test]
+fn the_callers_own_fault() {
+    let fender = with(&always("404 Not Found").as_api("")).start();
+    let answer = fender.get("/no-such-thing");
+    assert_eq!(answer.status(), 404);
+    insta::assert_snapshot!(settled(&why(&fender, &id_of(&answer))));
+}
+
+#[test]
 fn a_spent_budget() {
     let upstream = always("503 Busy");
     let lines = "retry = { budget = { ratio = 0.1, min_per_second = 0.1, window = \"10s\" }, backoff = { base = \"1ms\" } }\n\

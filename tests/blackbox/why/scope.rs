@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{OPS, call, id_of, story};
 use crate::blackbox::letters::{TOKENS_OF_ALL, keeping};
-use crate::support::{Setup, Upstream};
+use crate::support::{Setup, Upstream, eventually};
 
 #[test]
 fn another_upstreams_story_is_not_there_for_a_token_that_does_not_reach_it() {
@@ -95,4 +95,48 @@ fn the_ring_turns_within_its_bytes_and_gives_room_to_bodies() {
     assert_eq!(call(&fender, "GET", &format!("/api/v1/requests/{first}"), OPS, &Value::Null).0, 404);
     let held = fender.metric("fender_buffer_bytes", &[]);
     assert!(held > 0.0 && held <= f64::from(1 << 16), "a sixteenth of the memory: {held}");
+}
+
+#[test]
+fn after_a_reload_the_line_is_that_of_the_config_in_force_and_that_is_said() {
+    let upstream = Upstream::answering("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n");
+    let setup = |lines: &str| Setup::new(upstream.as_api(lines)).admin(TOKENS_OF_ALL);
+    let fender = setup("retry.max_attempts = 1").start();
+    let id = id_of(&fender.get("/"));
+    let before = story(&fender, &id);
+    assert_eq!(before["decided_by"]["value"], "1");
+    assert!(before["config_reloaded_at"].is_null(), "{before}");
+    let line = |told: &Value| {
+        let place = told["decided_by"]["set_by"].as_str().unwrap();
+        let mut parts = place.rsplit(':');
+        parts.nth(1).unwrap().parse::<u32>().unwrap()
+    };
+    let was = line(&before);
+    fender.rewrite_config(&setup("# one more line\n\nretry.max_attempts = 1"));
+    fender.sighup();
+    fender.logged("config reloaded");
+    eventually("the line is the new one", || line(&story(&fender, &id)) == was + 2);
+    assert!(story(&fender, &id)["config_reloaded_at"].is_string());
+    assert!(super::why(&fender, &id).contains("the config was read again at 20"));
+    // Without that upstream there is no such line any more.
+    fender.rewrite_config(
+        &Setup::new("[upstream.other]\nurl = \"http://127.0.0.1:9\"\nroute = \"/\"\n").admin(TOKENS_OF_ALL),
+    );
+    fender.sighup();
+    eventually("its line is gone", || story(&fender, &id)["decided_by"]["set_by"].is_null());
+    assert!(super::why(&fender, &id).contains("which the config in force does not have"));
+}
+
+/// What a request was refused, tried and stopped for, in every log line about it.
+#[test]
+fn every_log_line_about_a_request_bears_its_id() {
+    let upstream = Upstream::answering("HTTP/1.1 429 Slow\r\nretry-after: 90\r\ncontent-length: 0\r\n\r\n");
+    let (setup, _folder) = keeping(&upstream.as_api("dead_letter.mode = \"on_failure\""));
+    let fender = setup.start();
+    let answer = fender.post("/", "", b"x");
+    assert_eq!(answer.status(), 202, "{}", answer.text());
+    let id = id_of(&answer);
+    for message in ["attempt failed", "paused at the upstream's word", "letter captured"] {
+        assert_eq!(fender.logged(message)["request_id"], id.as_str(), "{message}");
+    }
 }
