@@ -21,7 +21,7 @@
 //! policies. *endpoint*: one of its URLs. *route*: which requests go where. *plan*: all that applies to a route's requests.
 //! *exchange*: one request in flight. *leg*: its attempts at one upstream. *admission*: the proof that an attempt may be sent.
 //! *seat*: a place in the bulkhead. *pause*: traffic held back at the upstream's word. *outcome*: the classified end of an attempt. *verdict*: what a failed attempt did
-//! upstream. *letter*: a write that could not be delivered, on disk. *replay*: a later attempt to deliver it. *reason*: why Fender answered itself. *cut*: a response that ends before its end, visibly.
+//! upstream. *letter*: a write that could not be delivered, on disk. *replay*: a later attempt to deliver it. *reason*: why Fender answered itself. *story*: what was decided about one request, in order. *cut*: a response that ends before its end, visibly.
 //!
 //! # Invariants
 //!

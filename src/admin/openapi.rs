@@ -144,7 +144,11 @@ fn path_parameters(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     names
         .map(|name| {
-            let what = if name == "id" { "A letter's id" } else { "An upstream's name" };
+            let what = match name {
+                "id" if path.contains("/requests/") => "A `fender-request-id`, or a letter's id",
+                "id" => "A letter's id",
+                _ => "An upstream's name",
+            };
             json!({
                 "name": name, "in": "path", "required": true, "description": what,
                 "schema": { "type": "string", "minLength": 1 },

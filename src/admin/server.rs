@@ -26,7 +26,9 @@ use super::call::{self, Call, Rule};
 use super::counted::Counted;
 use super::line::Line;
 use super::state::Admin;
-use super::{auth, breakers, degradation, events, health, letters, openapi, problem, process, upstreams};
+use super::{
+    auth, breakers, degradation, events, health, letters, openapi, problem, process, requests, upstreams,
+};
 use crate::deadletter::Store;
 use crate::telemetry::feed::Feed;
 
@@ -56,6 +58,7 @@ pub(super) fn calls(letters: Option<Store>, feed: Option<Arc<Feed>>) -> Vec<Call
         breakers::calls(),
         degradation::calls(),
         letters::calls_on(letters, feed),
+        requests::calls(),
         events::calls(),
         process::calls(),
         vec![own],

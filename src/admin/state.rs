@@ -35,6 +35,8 @@ pub struct ReloadRequest {
 #[derive(Debug)]
 pub struct InForce {
     pub shown: config::Shown,
+    /// Who set what can decide about a request.
+    pub origins: config::Origins,
     /// When it was read, in milliseconds since 1970.
     pub loaded_unix_ms: u64,
 }
@@ -42,8 +44,8 @@ pub struct InForce {
 impl InForce {
     /// This config, from now on.
     #[must_use]
-    pub fn now(shown: config::Shown) -> Self {
-        Self { shown, loaded_unix_ms: clock::unix_ms() }
+    pub fn now(loaded: &config::Loaded) -> Self {
+        Self { shown: loaded.shown(), origins: loaded.origins(), loaded_unix_ms: clock::unix_ms() }
     }
 }
 

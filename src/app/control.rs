@@ -203,9 +203,10 @@ impl Control {
         follow_names(&table, Some(&previous));
         let warmed = Arc::clone(&table);
         std::thread::spawn(move || warmed.upstreams().iter().for_each(|upstream| upstream.warm_up()));
+        let in_force = InForce::now(&loaded);
         proxy.server.store(Arc::new(loaded.config.server.clone()));
         proxy.table.store(table);
-        self.admin.config.store(Arc::new(InForce::now(loaded.shown())));
+        self.admin.config.store(Arc::new(in_force));
         self.admin.settings.store(Arc::new(loaded.config.admin.clone()));
         self.watcher.follow(loaded.files);
         self.config = loaded.config;

@@ -83,7 +83,7 @@ impl App {
         mut watcher: Watcher,
         logging: Arc<Logging>,
     ) -> Result<Self, Error> {
-        let in_force = InForce::now(loaded.shown());
+        let in_force = InForce::now(&loaded);
         let Loaded { config, warnings, files, .. } = loaded;
         watcher.follow(files);
         for warning in &warnings {
@@ -161,6 +161,12 @@ impl App {
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.admin.metrics)
+    }
+
+    /// The admin side, which outlives the run.
+    #[must_use]
+    pub fn admin(&self) -> Arc<Admin> {
+        Arc::clone(&self.admin)
     }
 
     /// The handle by which another part of the process ends it: see [`Drain`].

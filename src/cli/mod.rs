@@ -9,6 +9,7 @@ mod letters;
 mod remote;
 mod run;
 pub mod schema;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ struct Log {
 enum Command {
     Run(run::Args),
     Demo(demo::Args),
+    Why(why::Args),
     Letters(Box<letters::Args>),
     Healthcheck(healthcheck::Args),
     Check(check::Args),
@@ -71,6 +73,7 @@ impl Cli {
         match &self.command {
             Command::Run(args) => run::run(args, &self.log),
             Command::Demo(args) => demo::run(args, &self.log),
+            Command::Why(args) => why::run(args),
             Command::Letters(args) => letters::run(args),
             Command::Healthcheck(args) => healthcheck::run(args),
             Command::Check(args) => check::run(args),

@@ -181,3 +181,10 @@ impl Loaded {
 
 const GENERIC: &str = "generic";
 const NOT_BUILT: &[&str] = &["bedrock"];
+
+/// A path without what any built-in dialect takes for a secret.
+#[must_use]
+pub fn without_secrets(path: &str) -> String {
+    let dialects = builtin::names().filter_map(builtin::dialect);
+    dialects.fold(path.to_owned(), |path, dialect| dialect.masked(&path).into_owned())
+}

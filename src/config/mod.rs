@@ -16,6 +16,7 @@ mod explain;
 mod interpolate;
 mod load;
 mod mask;
+mod origins;
 mod parse;
 pub mod pem;
 mod problem;
@@ -33,8 +34,10 @@ mod unbuilt;
 mod validate;
 pub mod watch;
 
+pub use self::dialects::without_secrets;
 pub use self::load::{Loaded, load, load_text, load_text_ahead, load_text_with};
 pub use self::model::*;
+pub use self::origins::{Origins, SetBy};
 pub use self::problem::{Kind, Problem, Problems, Severity};
 pub use self::read::nearest;
 pub use self::render::render;

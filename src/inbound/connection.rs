@@ -291,7 +291,7 @@ async fn answer(
                 .downcast_ref::<&str>()
                 .copied()
                 .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            emit(&Panicked { what: what.unwrap_or("no message") });
+            emit(&Panicked { what: what.unwrap_or("no message"), request_id: None });
             Poll::Ready(Err(Broken))
         }
     });

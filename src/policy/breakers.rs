@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::breaker::{Asked, Breaker, Ended, Figures, Permit, Settings, State, Transition};
+use super::breaker::{Asked, Breaker, Ended, Figures, Permit, Refused, Settings, State, Transition};
 use super::keyed::Keyed;
 
 /// A breaker for requests without a key, and one for each of the [`KEYS`] in latest use.
@@ -140,6 +140,12 @@ impl Breakers {
         let breaker = key.map_or(Some(&self.whole), |key| self.keyed.peek(key));
         let unmade = matches!(self.held, Held::ForcedOpen | Held::Down);
         breaker.map_or(unmade && self.settings.enabled && !self.settings.observe, |b| b.would_refuse(now))
+    }
+
+    /// [`Breaker::foretold`] of one breaker.
+    #[must_use]
+    pub fn foretold(&self, key: Option<u64>, now: Instant) -> Option<Refused> {
+        key.map_or(Some(&self.whole), |key| self.keyed.peek(key))?.foretold(now)
     }
 
     /// [`Breaker::retune`] of each.

@@ -46,15 +46,19 @@ pub struct Budget {
     retries: Count,
 }
 
-/// Why a retry is refused: the window's figures.
+/// What a retry found in the budget: the window's figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Left {
-    /// What is left, in retries: less than one.
+    /// What is left, in retries: less than one where it was refused.
     pub available: f64,
+    /// What the window's traffic pays for, in retries.
+    pub allowed: f64,
     /// Requests in the window.
     pub requests: u64,
     /// Retries in the window.
     pub retries: u64,
+    /// How long that is.
+    pub window: Duration,
 }
 
 impl Budget {
@@ -77,16 +81,22 @@ impl Budget {
     }
 
     /// Takes one retry, at the moment when it is decided: one that waits in backoff is taken already.
-    pub fn take(&mut self, now: Instant) -> Result<(), Left> {
-        if self.left(now) < RETRY {
-            return Err(Left {
-                available: self.available(now),
-                requests: self.requests.total,
-                retries: self.retries.total,
-            });
+    ///
+    /// # Errors
+    /// There is none left.
+    pub fn take(&mut self, now: Instant) -> Result<Left, Left> {
+        let granted = self.left(now) >= RETRY;
+        if granted {
+            self.retries.add(now, 1);
         }
-        self.retries.add(now, 1);
-        Ok(())
+        let left = Left {
+            available: self.available(now),
+            allowed: self.settings.allowed(self.requests.total) as f64 / RETRY as f64,
+            requests: self.requests.total,
+            retries: self.retries.total,
+            window: self.settings.window,
+        };
+        if granted { Ok(left) } else { Err(left) }
     }
 
     /// Gives back a retry that was taken within the last window and never sent. The oldest one that is counted goes,

@@ -10,13 +10,15 @@ use super::failure::Refusal;
 use super::keys::look_closer;
 use crate::clock;
 use crate::policy::judge::{Judged, Meaning};
-use crate::policy::limit::Slot;
+use crate::policy::limit::{RateLimit, Slot};
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::throttle::{Gate, ProbeEnd, ProbePermit};
 use crate::policy::verdict::Verdict;
 use crate::route::Plan;
-use crate::telemetry::events::{Paused, emit_told};
+use crate::telemetry::events::Paused;
+use crate::telemetry::story::{By, Line};
+use crate::upstream::bulkhead::Full;
 use crate::upstream::policies::{LimitsCell, Policies};
 use crate::upstream::{Leave, Seat};
 
@@ -47,12 +49,13 @@ pub(crate) struct Holding {
 pub(super) async fn admit(exchange: &Exchange, now: Instant) -> Result<Admission, Refusal> {
     let plan = Arc::clone(&exchange.plan);
     let key = exchange.keys.breaker;
+    let refused = |refused| Refusal::breaker(refused, &plan.settings().breaker);
     if plan.breaker().would_refuse(key, now) {
-        drop(plan.breaker().ask(key, now).map_err(Refusal::breaker)?);
+        drop(plan.breaker().ask(key, now).map_err(refused)?);
     }
     let Turn { probes, slot, seat, waited } = turn(exchange, now).await?;
     let began = if waited { clock::now() } else { now };
-    let leave = plan.breaker().ask(key, began).map_err(Refusal::breaker)?;
+    let leave = plan.breaker().ask(key, began).map_err(refused)?;
     if let Some(slot) = slot {
         slot.used();
     }
@@ -80,7 +83,9 @@ async fn turn(exchange: &Exchange, mut now: Instant) -> Result<Turn<'_>, Refusal
             limits => Some(slot(exchange, limits, if paused { clock::now() } else { now })?),
         };
         if let Some(wait) = slot.as_ref().and_then(Taken::wait) {
+            let since = clock::now();
             tokio::time::sleep(wait).await;
+            exchange.waited(Line::Slot, since);
         }
         let (seat, queued) = match policies.bulkhead().try_enter() {
             Some(seat) => (seat, false),
@@ -136,10 +141,17 @@ async fn wait_for_pauses(exchange: &Exchange, policies: &Arc<Policies>) -> Resul
 }
 
 async fn wait_for_seat(exchange: &Exchange, policies: &Policies) -> Result<Seat, Refusal> {
-    policies.bulkhead().enter(exchange.deadline).await.map_err(|full| {
+    let since = clock::now();
+    let seat = policies.bulkhead().enter(exchange.deadline).await.map_err(|full| {
         policies.metrics().overloaded();
-        Refusal::new(Reason::Overload, SOON, full.to_string())
-    })
+        let limit = policies.bulkhead().limit();
+        let rule = &exchange.plan.upstream().settings().concurrency;
+        let (queue, patience) = (rule.queue, rule.queue_timeout);
+        let by = By::Bulkhead { full: full == Full::Queue, limit, queue, patience };
+        Refusal::new(Reason::Overload, SOON, full.to_string()).by(by)
+    })?;
+    exchange.waited(Line::Seat, since);
+    Ok(seat)
 }
 
 /// When to ask a full bulkhead again: nothing better is known than "soon".
@@ -172,9 +184,16 @@ async fn wait_for_pause(
         if waited + wait > patience || now + wait >= exchange.deadline {
             let detail =
                 if spent { "a quota of the upstream's is used up" } else { "the upstream has asked to wait" };
-            return Err(Refusal { quota: spent, ..Refusal::new(Reason::Throttled, wait, detail) });
+            let key = match exchange.leg_attempts {
+                _ if spent => "throttle.max_pause",
+                0 => "throttle.max_wait",
+                _ => "retry.retry_after",
+            };
+            let by = By::Pause { spent, waited, patience, key };
+            return Err(Refusal { quota: spent, ..Refusal::new(Reason::Throttled, wait, detail).by(by) });
         }
         tokio::time::sleep(wait).await;
+        exchange.waited(Line::Pause, now);
         policies.metrics().obeyed(wait);
         stood = true;
     }
@@ -185,19 +204,29 @@ fn slot<'p>(exchange: &'p Exchange, limits: &'p Arc<LimitsCell>, now: Instant) -
     let keys = &exchange.keys.limits;
     let slot = limits.ask(keys, now).map_err(|refused| {
         exchange.plan.upstream_metrics().policies.rate_limited();
-        Refusal::new(Reason::RateLimited, refused.retry_after, "a rate limit of the config is reached")
+        let detail = "a rate limit of the config is reached";
+        of_limit(
+            exchange,
+            refused.limit,
+            false,
+            Refusal::new(Reason::RateLimited, refused.retry_after, detail),
+        )
     })?;
     let wait = slot.wait;
     let taken = Taken { limits, keys, slot: Some(slot) };
     if now + wait >= exchange.deadline || (exchange.origin == Origin::Replay && !wait.is_zero()) {
         exchange.plan.upstream_metrics().policies.rate_limited();
-        return Err(Refusal::new(
-            Reason::RateLimited,
-            wait,
-            "no slot of the rate limit within the request's time",
-        ));
+        let detail = "no slot of the rate limit within the request's time";
+        return Err(of_limit(exchange, 0, true, Refusal::new(Reason::RateLimited, wait, detail)));
     }
     Ok(taken)
+}
+
+/// With what the limit of this number grants.
+fn of_limit(exchange: &Exchange, number: usize, too_late: bool, refusal: Refusal) -> Refusal {
+    let Some(limit) = exchange.plan.settings().rate_limit.get(number) else { return refusal };
+    let RateLimit { requests, per, max_wait: patience, .. } = *limit;
+    refusal.by(By::RateLimit { number, requests, per, patience, too_late })
 }
 
 /// A slot; given back if the attempt is not sent.
@@ -312,13 +341,13 @@ impl Admission {
         };
         if let Some(longer) = longer {
             policies.metrics().throttled(longer);
-            let paused = Paused {
+            exchange.emit_told(&Paused {
+                request_id: exchange.id.as_str(),
                 upstream: self.plan.upstream_name(),
-                outcome: ended.outcome.as_str(),
-                told_ms: ended.told.map(|told| u64::try_from(told.as_millis()).unwrap_or(u64::MAX)),
-                seconds: longer.as_secs_f64(),
-            };
-            emit_told(&paused, policies.feed());
+                outcome: ended.outcome,
+                told: ended.told,
+                longer,
+            });
         }
         for probe in probes {
             let how = match ended.outcome {

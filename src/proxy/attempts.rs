@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
+
 use super::admit::{Admission, Holding, admit};
+use super::decide::{Failed, decide};
 use super::exchange::Exchange;
 use super::failure::{Failure, Refusal};
-use super::finish::milliseconds;
 use super::hear::{hear, hear_head};
 use super::heard::{Heard, Held};
 use super::keys::look_closer;
+use super::notes::Tried;
 use super::pipeline::Proxy;
 use super::stream::Stream;
 use crate::clock;
@@ -19,12 +22,11 @@ use crate::policy::blame::ClientFault;
 use crate::policy::judge::Judged;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
-use crate::policy::retry::{Asking, Decision, Stop};
+use crate::policy::retry::{Decision, Stop};
 use crate::policy::throttle::Scope;
-use crate::policy::verdict::Verdict;
 use crate::route::Plan;
-use crate::telemetry::access::AttemptLine;
-use crate::telemetry::events::{AttemptFailed, Refused, emit};
+use crate::telemetry::events::Refused;
+use crate::telemetry::story::By;
 use crate::upstream::Fault;
 use crate::upstream::upload::Upload;
 
@@ -69,6 +71,14 @@ impl Spent {
 }
 
 impl Kept {
+    /// Its header fields.
+    pub(super) fn headers(&self) -> Option<&HeaderMap> {
+        match self {
+            Self::Live(answered) => Some(answered.heard.reply.response.headers()),
+            Self::Held(held) => Some(&held.parts.headers),
+        }
+    }
+
     /// Reads it, so that something else can be tried meanwhile; `None` if it cannot be kept.
     pub(super) async fn hold(self, memory: &Arc<Memory>, within: Duration) -> Option<Self> {
         match self {
@@ -89,8 +99,9 @@ pub(super) async fn guarded(proxy: &Proxy, exchange: &mut Exchange) -> Result<An
     if exchange.plan.settings().shed_at.sheds(proxy.degradation.level()) {
         exchange.plan.upstream_metrics().policies.shed();
         let detail = "requests to this upstream are shed while the whole is degraded";
-        let refusal = Refusal::new(Reason::Degraded, LEVEL_HOLDS, detail);
-        return Err(Box::new(Spent { failure: Failure::Refused(refusal), kept: None }));
+        let by = By::Level { level: proxy.degradation.level(), shed_at: exchange.plan.settings().shed_at };
+        let refusal = Refusal::new(Reason::Degraded, LEVEL_HOLDS, detail).by(by);
+        return Err(refused(exchange, refusal, None));
     }
     run(exchange, &proxy.memory).await
 }
@@ -141,9 +152,10 @@ async fn run(exchange: &mut Exchange, memory: &Arc<Memory>) -> Result<Answered, 
                 Some(fault)
             }
         };
-        let decision = decide(exchange, &ended, now.saturating_duration_since(begun), previous, now);
-        note(exchange, &ended, failure.as_ref(), decision);
-        let Decision::Again { wait } = decision else {
+        let took = now.saturating_duration_since(begun);
+        let (fault, answer) = (failure.as_ref(), kept.as_ref());
+        let failed = Failed { ended: &ended, fault, kept: answer, took, previous, now };
+        let Decision::Again { wait } = decide(exchange, &failed) else {
             let failure = failure.map_or_else(|| answered_badly(&ended), Failure::Upstream);
             return Err(Box::new(Spent { failure, kept }));
         };
@@ -200,12 +212,13 @@ fn refused(exchange: &Exchange, refusal: Refusal, kept: Option<Kept>) -> Box<Spe
             exchange.plan.upstream_metrics().policies.retry_refused(Stop::Breaker);
         }
     }
-    emit(&Refused {
+    exchange.emit(&Refused {
         request_id: exchange.id.as_str(),
         upstream: exchange.plan.upstream_name(),
-        reason: refusal.reason.as_str(),
+        reason: refusal.reason,
         detail: &refusal.detail,
-        retry_after_ms: milliseconds(refusal.retry_after),
+        retry_after: refusal.retry_after,
+        by: refusal.by.as_deref(),
     });
     Box::new(Spent { failure: Failure::Refused(refusal), kept })
 }
@@ -214,54 +227,6 @@ fn refused(exchange: &Exchange, refusal: Refusal, kept: Option<Kept>) -> Box<Spe
 fn answered_badly(ended: &Judged) -> Failure {
     let reason = if ended.outcome == Outcome::Quota { Reason::Quota } else { Reason::Exhausted };
     Failure::Refused(Refusal::new(reason, Duration::ZERO, "the upstream's last answer was a failure"))
-}
-
-fn decide(exchange: &Exchange, ended: &Judged, took: Duration, previous: Duration, now: Instant) -> Decision {
-    let plan = &exchange.plan;
-    let policies = plan.upstream().policies();
-    let retry = &plan.settings().retry;
-    if retry.max_attempts == 1 {
-        return Decision::Stop(Stop::Attempts); // Nothing else needs to be asked.
-    }
-    let asking = Asking {
-        ended: *ended,
-        attempts: exchange.leg_attempts,
-        resend: !exchange.may_have_acted,
-        replayable: exchange.replayable(),
-        opted_out: exchange.opted.retry || exchange.hung_up(),
-        took,
-        left: exchange.deadline.saturating_duration_since(now),
-        previous,
-        breaker_refuses: plan.breaker().would_refuse(exchange.keys.breaker, now),
-    };
-    retry.decide(&asking, fastrand::f64(), || policies.take_retry(now))
-}
-
-/// Counts and logs what was decided.
-fn note(exchange: &Exchange, ended: &Judged, fault: Option<&Fault>, decision: Decision) {
-    let metrics = &exchange.plan.upstream_metrics().policies;
-    let (again, why) = match decision {
-        Decision::Again { wait } => {
-            metrics.retried(ended.word());
-            (Some(wait), None)
-        }
-        Decision::Stop(stop) => {
-            metrics.retry_refused(stop);
-            (None, Some(stop.as_str()))
-        }
-    };
-    emit(&AttemptFailed {
-        request_id: exchange.id.as_str(),
-        upstream: exchange.plan.upstream_name(),
-        attempt: exchange.attempts,
-        reason: ended.word(),
-        status: ended.status,
-        verdict: ended.verdict.as_str(),
-        error: fault.map_or("", |fault| &fault.detail),
-        told_ms: ended.told.map(milliseconds),
-        retry_in_ms: again.map(milliseconds),
-        not_retried: why,
-    });
 }
 
 /// One attempt, and when its end was known; over a new connection once more if a pooled one proves to be stale.
@@ -295,10 +260,14 @@ async fn send(
     let deadline = exchange.deadline.min(begun + plan.settings().timeout.attempt);
     let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
     let outgoing = exchange.outgoing(begun);
-    exchange.sending = true;
+    exchange.finish.sending = true;
     let times = (begun, deadline.into());
     let sent = plan.upstream().send(exchange.client.worker, outgoing, fresh, times).await;
     let mut now = clock::now();
+    let endpoint = match &sent {
+        Ok(reply) => Some(reply.loan.endpoint()),
+        Err(fault) => fault.endpoint,
+    };
     let (mut sent, ended) = match sent {
         Ok(reply) => match hear_head(exchange, reply, now) {
             Ok((heard, ended)) => (Ok(heard), ended),
@@ -313,7 +282,7 @@ async fn send(
             (Err(fault), ended)
         }
     };
-    exchange.sending = false;
+    exchange.finish.sending = false;
     if ended.scope != Scope::Credential {
         Box::pin(look_closer(exchange)).await;
         now = clock::now();
@@ -332,9 +301,7 @@ async fn send(
             answer: None,
         });
     }
-    if let Some(record) = exchange.finish.record() {
-        record.attempts.push(attempt_line(&sent, &ended, now.saturating_duration_since(begun)));
-    }
+    exchange.tried(&Tried { ended: &ended, fault: sent.as_ref().err(), endpoint }, begun, now);
     (sent, ended, now)
 }
 
@@ -368,18 +335,5 @@ impl Drop for PendingAttempt<'_> {
         if !self.settled {
             self.settle(Some(Outcome::Cancelled), clock::now());
         }
-    }
-}
-
-fn attempt_line(sent: &Result<Heard, Fault>, ended: &Judged, took: Duration) -> AttemptLine {
-    let fault = sent.as_ref().err();
-    AttemptLine {
-        outcome: ended.outcome.as_str(),
-        status: ended.status,
-        reason: fault.map(|fault| fault.reason.as_str()),
-        verdict: (ended.verdict != Verdict::Done).then_some(ended.verdict.as_str()),
-        error: fault.map(|fault| fault.detail.clone()),
-        duration_ms: milliseconds(took),
-        stale_connection: fault.is_some_and(|fault| fault.stale),
     }
 }

@@ -69,6 +69,19 @@ impl Cut {
         }
     }
 
+    /// The key of the config whose time ran out, if one did.
+    #[must_use]
+    pub const fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::Idle | Self::Stalled => Some("timeout.idle"),
+            Self::Stream => Some("timeout.stream"),
+            Self::FirstContent => Some("stream.first_content"),
+            Self::Unfinished => Some("stream.end_mark"),
+            Self::Drain => Some("server.drain_timeout"),
+            Self::Upstream | Self::Malformed => None,
+        }
+    }
+
     /// The same for the figures of event streams.
     #[must_use]
     pub const fn end(self) -> StreamEnd {

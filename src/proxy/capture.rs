@@ -17,7 +17,8 @@ use crate::dialect::{Acceptance, Place, Spoken};
 use crate::policy::conclude::{Facts, Fate, Why, conclude};
 use crate::policy::key::Key;
 use crate::policy::reason::Reason;
-use crate::telemetry::events::{LetterCaptured, LetterRefused, emit, emit_told};
+use crate::telemetry::events::{LetterCaptured, LetterRefused};
+use crate::telemetry::story::{Fact, brief};
 
 /// Where writes are kept.
 #[derive(Debug, Clone)]
@@ -67,7 +68,11 @@ pub(super) async fn keep(proxy: &Proxy, exchange: &Exchange, cause: Cause) -> Ow
     let rule = &plan.settings().dead_letter;
     let refused = |why: &'static str| {
         plan.upstream_metrics().letters.refused(why);
-        emit(&LetterRefused { request_id: exchange.id.as_str(), upstream: plan.upstream_name(), why });
+        exchange.emit(&LetterRefused {
+            request_id: exchange.id.as_str(),
+            upstream: plan.upstream_name(),
+            why,
+        });
     };
     let body = match body(exchange, rule.max_body).await {
         Ok(body) => body,
@@ -94,7 +99,12 @@ pub(super) async fn keep(proxy: &Proxy, exchange: &Exchange, cause: Cause) -> Ow
     };
     let fate = match captured {
         Captured::New(receipt) if fate == Fate::Accepted && exchange.hung_up() => {
-            disown(store, receipt.id(), plan.idempotency_key(&exchange.headers).is_some()).await
+            disown(
+                store,
+                (receipt.id(), exchange.id.as_str()),
+                plan.idempotency_key(&exchange.headers).is_some(),
+            )
+            .await
         }
         _ => fate,
     };
@@ -149,12 +159,12 @@ fn draft(exchange: &Exchange, cause: Cause, fate: Fate, body: Bytes) -> Draft {
 }
 
 /// The client hung up while its write was stored: it will not hear that it is Fender's, and may send it again.
-async fn disown(store: &Store, id: LetterId, keyed: bool) -> Fate {
+async fn disown(store: &Store, (id, request_id): (LetterId, &str), keyed: bool) -> Fate {
     if keyed {
         return Fate::Replayed;
     }
     if let Err(error) = store.park(id, Because::Unanswered).await {
-        tracing::warn!(letter = %id, %error, "a write whose client has gone may be sent again");
+        tracing::warn!(request_id, letter = %id, %error, "a write whose client has gone may be sent again");
     }
     Fate::Parked(Why::Unanswered)
 }
@@ -177,6 +187,7 @@ fn told(
         Captured::New(receipt) => receipt.id(),
         // One that waits for an operator is not on its way: to say that it is would be untrue.
         Captured::Already { id, state: State::Parked } => {
+            exchange.note(Fact::Already { letter: brief(&id.to_string()) });
             return Ownership::Copied { letter: id, reason: cause.reason.unwrap_or(Reason::Ambiguous) };
         }
         Captured::Already { id, .. } => id,
@@ -189,11 +200,11 @@ fn told(
         request_id: exchange.id.as_str(),
         upstream: exchange.plan.upstream_name(),
         letter: &letter.to_string(),
-        reason: reason.map_or("", Reason::as_str),
+        reason,
         accepted: fate == Fate::Accepted,
         parked: if let Fate::Parked(why) = fate { Some(because(why).as_str()) } else { None },
     };
-    emit_told(&kept, exchange.plan.upstream().policies().feed());
+    exchange.emit_told(&kept);
     match fate {
         Fate::Accepted => Ownership::Fenders { letter, reason, durable },
         Fate::Replayed | Fate::Parked(_) => {

@@ -62,8 +62,6 @@ pub(super) struct Exchange {
     pub home_told: Option<Duration>,
     /// An attempt may have acted upstream, and nothing makes a second send harmless: there is none, anywhere.
     pub may_have_acted: bool,
-    /// An attempt is under way.
-    pub sending: bool,
     /// The client has hung up, and the attempt under way is finished all the same.
     pub hung_up: Option<Arc<AtomicBool>>,
     /// The attempts so far, for the letter that may come of the request.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::policy::blame::ClientFault;
-use crate::policy::breaker::{Refused, State};
+use crate::policy::breaker::{self, Refused, State};
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
+use crate::telemetry::story::{BreakerSays, By};
 use crate::upstream::Fault as UpstreamFault;
 
 /// The end of a request that Fender answers itself.
@@ -24,7 +25,7 @@ pub enum Failure {
 }
 
 /// A policy's no: nothing was sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Refusal {
     /// `breaker_open`, `overload`, `rate_limited`, `throttled` or `degraded`.
@@ -35,13 +36,22 @@ pub struct Refusal {
     pub detail: String,
     /// A quota is used up: it is waited for, and what answers instead of a used-up quota answers now.
     pub quota: bool,
+    /// Who refuses, with the figures that decided.
+    pub by: Option<Box<By>>,
 }
 
 impl Refusal {
     /// `detail`: one sentence for the client.
     #[must_use]
     pub fn new(reason: Reason, retry_after: Duration, detail: impl Into<String>) -> Self {
-        Self { reason, retry_after, detail: detail.into(), quota: false }
+        Self { reason, retry_after, detail: detail.into(), quota: false, by: None }
+    }
+
+    /// The same, and who says so.
+    #[must_use]
+    pub fn by(mut self, by: By) -> Self {
+        self.by = Some(Box::new(by));
+        self
     }
 
     /// The client has hung up: what has not begun does not begin.
@@ -52,14 +62,15 @@ impl Refusal {
 
     /// The breaker's.
     #[must_use]
-    pub fn breaker(refused: Refused) -> Self {
+    pub fn breaker(refused: Refused, settings: &breaker::Settings) -> Self {
         let what = match refused.state {
             State::ForcedOpen => "an operator holds the upstream's circuit breaker open",
             State::HalfOpen => "the upstream is being probed after failures",
             State::Closed | State::ForcedClosed => "the upstream is being let back in step by step",
             State::Open => "the upstream has failed too often of late",
         };
-        Self::new(Reason::BreakerOpen, refused.retry_after, what)
+        let says = BreakerSays::new(refused, settings);
+        Self::new(Reason::BreakerOpen, refused.retry_after, what).by(By::Breaker(says))
     }
 }
 

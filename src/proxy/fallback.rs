@@ -21,7 +21,7 @@ use crate::memory::Lease;
 use crate::policy::cause::Cause;
 use crate::policy::reason::Reason;
 use crate::route::{How, Plan};
-use crate::telemetry::events::{FellBack, emit};
+use crate::telemetry::events::{Event as _, FellBack, emit};
 
 /// What goes to the client.
 #[derive(Debug)]
@@ -93,14 +93,14 @@ pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange, spent: Bo
                     }
                 }
             };
-            note(exchange, &by, reason);
+            note(exchange, &plan, &by, (number, reason));
             return Ok(Delivered::Fallback { reason, by });
         }
         Err(spent)
     })
 }
 
-fn note(exchange: &Exchange, by: &By, reason: Reason) {
+fn note(exchange: &Exchange, from: &Plan, by: &By, (number, reason): (usize, Reason)) {
     let (kind, to) = match by {
         By::Upstream { name, .. } => ("upstream", name.as_str()),
         By::Response { .. } => ("response", ""),
@@ -108,13 +108,16 @@ fn note(exchange: &Exchange, by: &By, reason: Reason) {
     };
     let home = exchange.finish.plan();
     home.upstream_metrics().policies.fell_back(kind);
-    emit(&FellBack {
+    let fell_back = FellBack {
         request_id: exchange.id.as_str(),
         upstream: home.upstream_name(),
         kind,
         to,
-        reason: reason.as_str(),
-    });
+        number,
+        reason,
+    };
+    emit(&fell_back);
+    exchange.note_of(from, fell_back.fact());
 }
 
 /// The same request to another upstream, under that one's own policies. The request is put back as it was where that brings

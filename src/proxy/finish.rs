@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::admit::Holding;
 use super::body::Cut;
 use super::id::RequestId;
+use super::notes::{Logged, Notes};
 use super::wire::Wire;
 use crate::clock;
 use crate::drain::InFlight;
@@ -13,8 +14,9 @@ use crate::policy::judge::Meaning;
 use crate::policy::reason::Reason;
 use crate::route::Plan;
 use crate::telemetry::access::{self, AccessLine, AttemptLine};
-use crate::telemetry::events::{ResponseCut, emit};
+use crate::telemetry::events::{Event as _, ResponseCut, emit};
 use crate::telemetry::metrics::Source;
+use crate::telemetry::story::{self, Fact, Story};
 use crate::upstream::upload::Upload;
 
 /// How a response ended.
@@ -38,21 +40,14 @@ pub struct Finish {
     ended_at: Option<Instant>,
     fault: Option<String>,
     response_bytes: u64,
-    record: Option<Box<Record>>,
+    notes: Notes,
+    /// An attempt is under way.
+    pub(super) sending: bool,
     wire: Option<Arc<Wire>>,
     /// A replay is no request of a client's.
     counted: bool,
     holding: Option<Holding>,
     _in_flight: InFlight,
-}
-
-/// What only the access log wants to know.
-#[derive(Debug)]
-pub struct Record {
-    pub method: String,
-    pub path: String,
-    pub attempts: Vec<AttemptLine>,
-    pub upload: Option<Upload>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,15 +59,9 @@ struct Answer {
 }
 
 impl Finish {
-    /// A request that has just begun. `record`: if there is an access log.
+    /// A request that has just begun.
     #[must_use]
-    pub fn new(
-        id: RequestId,
-        plan: Arc<Plan>,
-        started: Instant,
-        record: Option<Box<Record>>,
-        in_flight: InFlight,
-    ) -> Self {
+    pub fn new(id: RequestId, plan: Arc<Plan>, started: Instant, notes: Notes, in_flight: InFlight) -> Self {
         plan.upstream_metrics().in_flight.inc();
         Self {
             id,
@@ -83,7 +72,8 @@ impl Finish {
             ended_at: None,
             fault: None,
             response_bytes: 0,
-            record,
+            notes,
+            sending: false,
             wire: None,
             counted: true,
             holding: None,
@@ -93,8 +83,14 @@ impl Finish {
 
     /// A replay that has just begun: it is in flight, but no request of a client's.
     #[must_use]
-    pub fn uncounted(id: RequestId, plan: Arc<Plan>, started: Instant, in_flight: InFlight) -> Self {
-        let mut finish = Self::new(id, plan, started, None, in_flight);
+    pub fn uncounted(
+        id: RequestId,
+        plan: Arc<Plan>,
+        started: Instant,
+        notes: Notes,
+        in_flight: InFlight,
+    ) -> Self {
+        let mut finish = Self::new(id, plan, started, notes, in_flight);
         finish.counted = false;
         finish
     }
@@ -117,9 +113,14 @@ impl Finish {
         self.plan.name()
     }
 
-    /// The record for the access log, if there is one.
-    pub fn record(&mut self) -> Option<&mut Record> {
-        self.record.as_deref_mut()
+    /// Whether anything has been noted of it, or is to be in any case.
+    pub(super) fn noted(&self) -> bool {
+        self.notes.any()
+    }
+
+    /// Its story so far, which is begun if there is none.
+    pub(super) fn story<T>(&self, with: impl FnOnce(&mut Story) -> T) -> T {
+        self.notes.story((self.id.as_str(), &self.plan, self.started), with)
     }
 
     /// The answer's head goes to the client: `at` this moment.
@@ -174,45 +175,85 @@ impl Finish {
                 }
                 let error =
                     self.fault.clone().map_or_else(|| why.to_string(), |fault| format!("{why}: {fault}"));
-                emit(&ResponseCut {
+                let cut = ResponseCut {
                     request_id: self.id.as_str(),
                     upstream: self.plan.upstream_name(),
                     error: &error,
-                });
+                    reason: why.upstreams_fault(),
+                    limit: why.limit(),
+                };
+                emit(&cut);
+                self.note_late(cut.fact(), now);
                 self.fault = Some(error);
             }
         }
     }
 
-    fn write_record(&self, record: &Record, now: Instant) {
-        let answer = self.answer.unwrap_or(Answer {
-            status: 499,
-            source: Source::Fender,
-            reason: Some(Reason::Cancelled),
-            at: now,
+    /// What came about after the answer had begun. Nothing may have been noted until then: that it went well is.
+    fn note_late(&self, fact: Option<Fact>, now: Instant) {
+        let since = |at: Instant| at.saturating_duration_since(self.started);
+        self.story(|story| {
+            if let Some(answer) = self.answer.filter(|answer| answer.source == Source::Upstream)
+                && story.attempts.is_empty()
+            {
+                let took = milliseconds(since(answer.at));
+                story.attempts.push(AttemptLine::good(answer.status, took));
+                story.note(since(answer.at), None, Fact::Sent { attempt: 0, limit: None });
+            }
+            if let Some(fact) = fact {
+                story.note(since(now), None, fact);
+            }
         });
+    }
+
+    /// Keeps its story for those who will ask, unless there is nothing to tell.
+    fn file(&self, mut story: Box<Story>, now: Instant) {
+        let answer = self.answer_or_none(now);
+        story.ended = Some(story::Ended {
+            status: answer.status,
+            source: answer.source.as_str(),
+            reason: answer.reason,
+            how: self.how(),
+            took: now.saturating_duration_since(self.started),
+        });
+        if !story.is_plain() {
+            self.plan.upstream().policies().feed().stories().push(*story);
+        }
+    }
+
+    fn answer_or_none(&self, now: Instant) -> Answer {
+        let none = Answer { status: 499, source: Source::Fender, reason: Some(Reason::Cancelled), at: now };
+        self.answer.unwrap_or(none)
+    }
+
+    const fn how(&self) -> &'static str {
+        match self.end {
+            Some(End::Complete) => "complete",
+            Some(End::Failed(_)) => "failed",
+            Some(End::Cut(_)) => "cut",
+            None => "cancelled",
+        }
+    }
+
+    fn write_record(&self, story: &Story, logged: &Logged, now: Instant) {
+        let answer = self.answer_or_none(now);
         access::write(&AccessLine {
             message: "request",
             at_ms: clock::unix_ms(),
             request_id: self.id.as_str(),
             upstream: self.plan.upstream_name(),
             route: self.plan.name(),
-            method: &record.method,
-            path: &record.path,
+            method: &story.method,
+            path: &story.path,
             status: answer.status,
             source: answer.source.as_str(),
             reason: answer.reason.map(Reason::as_str),
-            end: match self.end {
-                Some(End::Complete) => "complete",
-                Some(End::Failed(_)) => "failed",
-                Some(End::Cut(_)) => "cut",
-                None => "cancelled",
-            },
+            end: self.how(),
             error: self.fault.as_deref(),
             duration_ms: milliseconds(now.saturating_duration_since(self.started)),
-            request_bytes: record.upload.as_ref().map_or(0, Upload::received),
+            request_bytes: logged.upload.as_ref().map_or(0, Upload::received),
             response_bytes: self.response_bytes,
-            attempts: &record.attempts,
+            attempts: &story.attempts,
         });
     }
 }
@@ -232,32 +273,23 @@ impl Drop for Finish {
             }
         }
         self.plan.upstream_metrics().in_flight.dec();
-        if let Some(record) = self.record.take() {
-            self.write_record(&record, now);
+        if !self.counted {
+            return;
         }
+        match (self.answer, self.end) {
+            (Some(_), Some(End::Complete | End::Cut(_))) => {}
+            (Some(_), Some(End::Failed(_))) => {
+                let error = "the stream said at its end that it had failed".into();
+                self.note_late(Some(Fact::Cut { reason: None, error, limit: None }), now);
+            }
+            _ => self.note_late(Some(Fact::Gone { sending: self.sending }), now),
+        }
+        let Some(story) = self.notes.take() else { return };
+        if let Some(logged) = self.notes.logged() {
+            self.write_record(&story, logged, now);
+        }
+        self.file(story, now);
     }
-}
-
-/// The access log's line of what was refused before it was routed.
-pub(super) fn log_refused(id: &RequestId, reason: Reason, status: u16, method: &str, path: &str) {
-    access::write(&AccessLine {
-        message: "request",
-        at_ms: clock::unix_ms(),
-        request_id: id.as_str(),
-        upstream: "",
-        route: "",
-        method,
-        path,
-        status,
-        source: Source::Fender.as_str(),
-        reason: Some(reason.as_str()),
-        end: "complete",
-        error: None,
-        duration_ms: 0.0,
-        request_bytes: 0,
-        response_bytes: 0,
-        attempts: &[],
-    });
 }
 
 /// With microseconds behind the point.

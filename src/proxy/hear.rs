@@ -252,7 +252,7 @@ fn too_late(ahead: &mut Ahead, limit: Limit) -> Fault {
 fn cut_short(ahead: &mut Ahead, cut: Cut) -> Fault {
     ahead.breaks(cut.end());
     let reason = cut.upstreams_fault().unwrap_or(Reason::Reset);
-    Fault { reason, verdict: Verdict::Ambiguous, stale: false, detail: cut.to_string() }
+    Fault::new(reason, Verdict::Ambiguous, cut.to_string())
 }
 
 fn late(reason: Reason) -> Fault {
@@ -263,5 +263,5 @@ fn late(reason: Reason) -> Fault {
         }
         _ => "the answer's body did not come in time",
     };
-    Fault { reason, verdict: Verdict::Ambiguous, stale: false, detail: detail.to_owned() }
+    Fault::new(reason, Verdict::Ambiguous, detail)
 }

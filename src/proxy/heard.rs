@@ -159,9 +159,9 @@ impl Heard {
     }
 
     /// The body has been read to its end: the connection can serve others. What its error event means, if it ended so.
-    pub(super) fn completed(self) -> Option<Meaning> {
+    pub(super) fn completed(self, request_id: &str) -> Option<Meaning> {
         self.reply.loan.give_back(clock::now());
-        self.ahead?.stream?.completed()
+        self.ahead?.stream?.completed(request_id)
     }
 
     /// Reads the body whole. `None` if it is longer than `max`, does not come by `until`, breaks off, or memory is short: the

@@ -17,6 +17,7 @@ use crate::deadletter::LetterId;
 use crate::drain::Phase;
 use crate::policy::blame::ClientFault;
 use crate::policy::reason::Reason;
+use crate::telemetry::story::{By, Fact, brief};
 
 /// The answer to such a write.
 pub(super) async fn answer(proxy: &Proxy, mut exchange: Box<Exchange>, tried_before: bool) -> Response<Body> {
@@ -28,7 +29,16 @@ pub(super) async fn answer(proxy: &Proxy, mut exchange: Box<Exchange>, tried_bef
                 return letters::accepted(exchange, letter, reason, durable);
             }
             Ownership::Contradicts => return letters::contradicts(exchange),
-            Ownership::Unavailable => return respond::failed(exchange, &unavailable()),
+            Ownership::Unavailable => {
+                let refusal = unavailable();
+                exchange.note(Fact::Refused {
+                    reason: refusal.reason,
+                    detail: brief(&refusal.detail),
+                    retry_after: refusal.retry_after,
+                    by: Some(Box::new(By::Store)),
+                });
+                return respond::failed(exchange, &Failure::Refused(refusal));
+            }
             Ownership::TooLarge if outbox => {
                 return respond::failed(exchange, &Failure::Client(ClientFault::BodyTooLarge));
             }
@@ -103,14 +113,20 @@ async fn deliver(
     if let Some(delivered) = delivered {
         return delivered;
     }
-    if std::mem::take(&mut exchange.sending) {
+    if std::mem::take(&mut exchange.finish.sending) {
         exchange.may_have_acted |= !exchange.repeatable().is_repeatable();
     }
     let refusal = Refusal::new(Reason::Overload, Duration::from_secs(1), "the proxy is shutting down");
+    exchange.note(Fact::Refused {
+        reason: refusal.reason,
+        detail: brief(&refusal.detail),
+        retry_after: refusal.retry_after,
+        by: None,
+    });
     Err(Box::new(Spent { failure: Failure::Refused(refusal), kept: None }))
 }
 
-fn unavailable() -> Failure {
+fn unavailable() -> Refusal {
     let detail = "the write is stored before it is sent, and the store cannot take it";
-    Failure::Refused(Refusal::new(Reason::StoreUnavailable, Duration::from_secs(1), detail))
+    Refusal::new(Reason::StoreUnavailable, Duration::from_secs(1), detail)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
@@ -17,22 +17,23 @@ use super::client::Client;
 use super::exchange::{Exchange, Origin};
 use super::failure::Failure;
 use super::fallback::{self, Delivered};
-use super::finish::{Finish, Record};
+use super::finish::Finish;
 use super::headers::Glance;
 use super::id::RequestId;
 use super::keys::Keys;
+use super::notes::{Logged, Notes};
 use super::patience::Said;
+use super::refused::{self, Asked, TurnedAway};
 use super::stale::Stale;
-use super::{capture, finish, kept, respond, target};
+use super::{capture, kept, respond, target};
 use crate::clock;
 use crate::config;
-use crate::dialect::builtin;
 use crate::drain::{Drain, Phase};
 use crate::memory::Memory;
 use crate::policy::blame::ClientFault;
 use crate::route::{Plan, Table};
+use crate::telemetry::events::{Panicked, emit};
 use crate::telemetry::feed::Feed;
-use crate::telemetry::metrics::Source;
 use crate::upstream::Degradation;
 use crate::upstream::upload::{Bounds, Upload};
 
@@ -88,10 +89,8 @@ impl Proxy {
         let now = clock::now();
         let id = RequestId::at(now);
         let table = self.table.load();
-        let asked =
-            table.access_log().then(|| (request.method().to_string(), request.uri().path().to_owned()));
         self.open((&id, now), &table, request, glance, client)
-            .map_err(|failure| Box::new(self.refuse_noted(&id, &failure, asked)))
+            .map_err(|turned_away| Box::new(turned_away.answer(self, &id)))
     }
 
     async fn answer(&self, mut exchange: Box<Exchange>, tried_before: bool) -> Response<Body> {
@@ -119,6 +118,7 @@ impl Proxy {
         let answer = running.await;
         gone.stayed();
         answer.unwrap_or_else(|_| {
+            emit(&Panicked { what: "in a write that may be stored", request_id: Some(id.as_str()) });
             self.refuse(&id, &Failure::Overload("a defect of Fender's ended this request"))
         })
     }
@@ -126,32 +126,7 @@ impl Proxy {
     /// Answers what never became a request: a refused head, or one connection too many.
     #[must_use]
     pub fn refuse(&self, id: &RequestId, failure: &Failure) -> Response<Body> {
-        let asked = self.table.load().access_log().then(Default::default);
-        self.refuse_noted(id, failure, asked)
-    }
-
-    /// `asked`: method and path for the access log, if there is one and a request.
-    fn refuse_noted(
-        &self,
-        id: &RequestId,
-        failure: &Failure,
-        asked: Option<(String, String)>,
-    ) -> Response<Body> {
-        let answer = respond::refused(id, failure, None);
-        if let Some((method, path)) = asked {
-            let path = self.shown(path);
-            finish::log_refused(id, failure.reason(), answer.status().as_u16(), &method, &path);
-        }
-        self.table.load().unrouted().answered(answer.status().as_u16(), Source::Fender, Duration::ZERO);
-        answer
-    }
-
-    /// A path that led nowhere, without what any dialect in use or built in takes for a secret.
-    fn shown(&self, path: String) -> String {
-        let table = self.table.load();
-        let in_use = table.upstreams().iter().map(|upstream| Arc::clone(upstream.dialect()));
-        let built_in = builtin::names().filter_map(builtin::dialect);
-        in_use.chain(built_in).fold(path, |path, dialect| dialect.masked(&path).into_owned())
+        refused::answer(self, id, failure, &Asked::default())
     }
 
     /// What the client's connection has to know beside the answer.
@@ -176,7 +151,7 @@ impl Proxy {
         request: Request<Incoming>,
         glance: Glance,
         client: &Arc<Client>,
-    ) -> Result<(Box<Exchange>, bool), Failure> {
+    ) -> Result<(Box<Exchange>, bool), TurnedAway> {
         let server = self.server.load();
         let switch = if glance.upgrade { switch_of(&request) } else { None };
         let (mut head, body) = request.into_parts();
@@ -185,21 +160,24 @@ impl Proxy {
             head.headers.insert(HOST, host); // A target in absolute form beats the field (RFC 9112 section 3.2.2).
         }
         let path = target::resolve(head.uri.path());
-        let plan = table.plan_for(host_of(&head), &path, &head.method).ok_or(Failure::NoRoute)?;
+        let found = table.plan_for(host_of(&head), &path, &head.method);
+        let away = |failure| TurnedAway::new(failure, &head.method, &path, found);
+        let plan = found.ok_or_else(|| away(Failure::NoRoute))?;
         let trusted = client.trusted(server.trust_client_headers);
-        let said = if trusted && glance.tells { Said::by(&head.headers)? } else { Said::default() };
+        let said = if trusted && glance.tells {
+            Said::by(&head.headers).map_err(|fault| away(fault.into()))?
+        } else {
+            Said::default()
+        };
         let total = plan.settings().timeout.total;
         let prefix = plan.route().strip_prefix.then_some(plan.route().path.as_str());
-        let target = target::outgoing(&head.uri, &path, prefix).ok_or(MALFORMED_TARGET)?;
+        let target = target::outgoing(&head.uri, &path, prefix).ok_or_else(|| away(MALFORMED_TARGET))?;
         let expects = glance.expect && expects(&head);
-        let upload = self.upload(&server, plan, body, expects, client)?;
-        let record = table.access_log().then(|| {
-            let path = plan.upstream().dialect().masked(&path).into_owned();
-            let method = head.method.to_string();
-            Box::new(Record { method, path, attempts: Vec::new(), upload: upload.clone() })
-        });
+        let upload = self.upload(&server, plan, body, expects, client).map_err(away)?;
+        let logged = table.access_log().then(|| Box::new(Logged { upload: upload.clone() }));
+        let notes = Notes::new(&head.method, &target, logged);
         let in_flight = self.drain.enter(client.worker);
-        let mut finish = Box::new(Finish::new(id.clone(), Arc::clone(plan), started, record, in_flight));
+        let mut finish = Box::new(Finish::new(id.clone(), Arc::clone(plan), started, notes, in_flight));
         begins(plan, head.version, client, &mut finish);
         let patience = said.timeout.map(|limit| started + limit);
         let exchange = Box::new(Exchange {
@@ -225,7 +203,6 @@ impl Proxy {
             last: None,
             home_told: None,
             may_have_acted: false,
-            sending: false,
             hung_up: None,
             trail: None,
             owned: None,

@@ -272,7 +272,8 @@ impl Relay {
         if let Some(copying) = self.copying.take() {
             copying.keep(now);
         }
-        let failed = self.stream().and_then(Stream::completed);
+        let stream = self.ahead.as_mut().and_then(|ahead| ahead.stream.as_mut());
+        let failed = stream.and_then(|stream| stream.completed(self.finish.id()));
         self.finish.ended(failed.map_or(End::Complete, End::Failed), now);
         if let Some(loan) = self.loan.take() {
             loan.give_back(now);

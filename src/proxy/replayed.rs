@@ -19,6 +19,7 @@ use super::headers::Glance;
 use super::heard::Heard;
 use super::id::RequestId;
 use super::keys::{self, Keys, look_closer};
+use super::notes::Notes;
 use super::pipeline::Proxy;
 use super::{fallback, stored};
 use crate::clock;
@@ -154,7 +155,7 @@ impl Proxy {
         let now = clock::now();
         let ended = match cut {
             None => {
-                let failed = heard.completed();
+                let failed = heard.completed(exchange.id.as_str());
                 match failed {
                     Some(meaning) => holding.failed(meaning, now),
                     None => holding.completed(now),
@@ -196,22 +197,21 @@ impl Proxy {
         }
         let id = RequestId::default();
         let started = clock::now();
-        let finish = Box::new(Finish::uncounted(
-            id.clone(),
-            Arc::clone(&plan),
-            started,
-            self.drain.enter(client.worker),
-        ));
         let headers = stored::restored(&content, letter.key_header.as_ref());
+        let method = Method::from_bytes(letter.method.as_bytes()).ok()?;
+        let target = PathAndQuery::try_from(path).ok()?;
+        let notes = Notes::new(&method, &target, None);
+        let in_flight = self.drain.enter(client.worker);
+        let finish = Box::new(Finish::uncounted(id.clone(), Arc::clone(&plan), started, notes, in_flight));
         Some(Exchange {
             id,
             client: Arc::clone(client),
             trusted: true,
-            method: Method::from_bytes(letter.method.as_bytes()).ok()?,
+            method,
             version: Version::HTTP_11,
             glance: Glance::at(&headers),
             headers,
-            target: PathAndQuery::try_from(path).ok()?,
+            target,
             upload: None,
             switch: None,
             deadline: started + plan.settings().timeout.total,
@@ -225,7 +225,6 @@ impl Proxy {
             last: None,
             home_told: None,
             may_have_acted: false,
-            sending: false,
             hung_up: None,
             trail: None,
             owned: None,

@@ -187,6 +187,9 @@ pub(super) fn failed_as(
     reason: Reason,
     status: StatusCode,
 ) -> Response<Body> {
+    if let Failure::Client(_) | Failure::NoRoute | Failure::Overload(_) = failure {
+        exchange.note_failed(failure); // Whatever else it may be was noted when it was decided.
+    }
     let home = exchange.finish.plan();
     let spoken = exchange.dialect().refusal(&Refusal {
         reason,

@@ -216,7 +216,7 @@ impl Stream {
     }
 
     /// It has come to its end: what its error event means, if that was it.
-    pub(super) fn completed(&mut self) -> Option<Meaning> {
+    pub(super) fn completed(&mut self, request_id: &str) -> Option<Meaning> {
         self.ended(if self.seen.error.is_some() { StreamEnd::Error } else { StreamEnd::Complete });
         if self.seen.error.is_some_and(|error| error.outcome == Outcome::Quota) {
             // The head has been judged long ago: the scope hears of it now.
@@ -225,12 +225,8 @@ impl Stream {
             let pause = || policies.pauses().spent(self.credential, throttle.max_pause, clock::now());
             if let Some(longer) = throttle.adapt.then(pause).flatten() {
                 policies.metrics().throttled(longer);
-                let paused = Paused {
-                    upstream: self.plan.upstream_name(),
-                    outcome: Outcome::Quota.as_str(),
-                    told_ms: None,
-                    seconds: longer.as_secs_f64(),
-                };
+                let (upstream, outcome) = (self.plan.upstream_name(), Outcome::Quota);
+                let paused = Paused { request_id, upstream, outcome, told: None, longer };
                 emit_told(&paused, policies.feed());
             }
         }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 
 use super::sink::Sink;
+use crate::policy::outcome::Outcome;
 
 /// One request's line.
 #[derive(Debug, Serialize)]
@@ -49,6 +50,26 @@ pub struct AttemptLine {
     /// The request was sent once more because a pooled connection was stale.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stale_connection: bool,
+    /// Which of the upstream's endpoints it was sent to, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+impl AttemptLine {
+    /// Of an attempt of which nothing more was noted when it ended well.
+    #[must_use]
+    pub fn good(status: u16, duration_ms: f64) -> Self {
+        Self {
+            outcome: Outcome::Success.as_str(),
+            status: Some(status),
+            reason: None,
+            verdict: None,
+            error: None,
+            duration_ms,
+            stale_connection: false,
+            endpoint: None,
+        }
+    }
 }
 
 fn sink() -> &'static Sink {

@@ -13,6 +13,8 @@ use super::metrics::Metrics;
 pub use super::policy_events::{
     AttemptFailed, BreakerChanged, DegradationChanged, FellBack, HealthChanged, Paused, Refused,
 };
+use super::story::{Fact, brief};
+use crate::policy::reason::Reason;
 
 /// Something that an operator may want to know.
 pub trait Event {
@@ -21,6 +23,11 @@ pub trait Event {
 
     /// Counts it. Most events have no metric of their own.
     fn count(&self, _metrics: &Metrics) {}
+
+    /// What the story of its request tells of it. Most events are of no single request.
+    fn fact(&self) -> Option<Fact> {
+        None
+    }
 
     /// What the feed tells of it. Most events are not for it: it tells what calls for an operator, or relieves one.
     fn tell(&self) -> Option<Told> {
@@ -149,6 +156,10 @@ pub struct ResponseCut<'a> {
     pub request_id: &'a str,
     pub upstream: &'a str,
     pub error: &'a str,
+    /// What the breaker hears of it; `None`: the client's side was to blame.
+    pub reason: Option<Reason>,
+    /// The key of the config whose time ran out, if one did.
+    pub limit: Option<&'static str>,
 }
 
 impl Event for ResponseCut<'_> {
@@ -159,6 +170,10 @@ impl Event for ResponseCut<'_> {
             error = self.error,
             "response cut"
         );
+    }
+
+    fn fact(&self) -> Option<Fact> {
+        Some(Fact::Cut { reason: self.reason, error: brief(self.error), limit: self.limit })
     }
 }
 
@@ -198,10 +213,12 @@ impl Event for DrainEnded {
 #[derive(Debug)]
 pub struct Panicked<'a> {
     pub what: &'a str,
+    /// Which request it ended, where that is known.
+    pub request_id: Option<&'a str>,
 }
 
 impl Event for Panicked<'_> {
     fn log(&self) {
-        tracing::error!(what = self.what, "panic: please report it");
+        tracing::error!(request_id = self.request_id, what = self.what, "panic: please report it");
     }
 }

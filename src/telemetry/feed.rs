@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
+use super::story::Stories;
 use crate::clock;
 use crate::memory::{Lease, Memory};
 
@@ -46,6 +47,8 @@ pub struct Feed {
     turned: Notify,
     /// Tells this process's numbers from another's.
     life: u64,
+    /// What is told of single requests, when it is asked for.
+    stories: Stories,
 }
 
 #[derive(Debug)]
@@ -72,6 +75,7 @@ impl Feed {
             newest: watch::Sender::new(0),
             turned: Notify::new(),
             life: clock::unix_ms(),
+            stories: Stories::new(memory),
         })
     }
 
@@ -137,6 +141,12 @@ impl Feed {
         let own = u64::from_str_radix(life, 16).ok()? == self.life;
         let number = number.parse::<u64>().ok()?;
         (own && number <= self.newest()).then_some(number)
+    }
+
+    /// The stories of single requests.
+    #[must_use]
+    pub const fn stories(&self) -> &Stories {
+        &self.stories
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::events::Event;
 use super::feed::Told;
+use super::story::{Fact, brief};
+use crate::policy::reason::Reason;
 
 /// The store of letters is open.
 #[derive(Debug)]
@@ -92,7 +94,8 @@ pub struct LetterCaptured<'a> {
     pub request_id: &'a str,
     pub upstream: &'a str,
     pub letter: &'a str,
-    pub reason: &'static str,
+    /// `None`: nothing had failed, it was stored first.
+    pub reason: Option<Reason>,
     /// The client was told so: it is Fender's now.
     pub accepted: bool,
     /// Why it waits for an operator, if it does.
@@ -105,18 +108,27 @@ impl Event for LetterCaptured<'_> {
             request_id = self.request_id,
             upstream = self.upstream,
             letter = self.letter,
-            reason = self.reason,
+            reason = self.reason.map_or("", Reason::as_str),
             accepted = self.accepted,
             parked = self.parked,
             "letter captured"
         );
     }
 
+    fn fact(&self) -> Option<Fact> {
+        Some(Fact::Kept {
+            letter: brief(self.letter),
+            reason: self.reason,
+            accepted: self.accepted,
+            parked: self.parked,
+        })
+    }
+
     fn tell(&self) -> Option<Told> {
         let about = json!({
             "letter": self.letter,
             "request_id": self.request_id,
-            "reason": self.reason,
+            "reason": self.reason.map_or("", Reason::as_str),
             "because": self.parked,
         });
         let kind = if self.parked.is_some() { "letter.parked" } else { "letter.captured" };
@@ -140,6 +152,10 @@ impl Event for LetterRefused<'_> {
             why = self.why,
             "letter not captured"
         );
+    }
+
+    fn fact(&self) -> Option<Fact> {
+        Some(Fact::NotKept { why: self.why })
     }
 }
 

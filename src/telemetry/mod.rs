@@ -16,5 +16,6 @@ mod policy_events;
 pub mod prune;
 mod sharded;
 mod sink;
+pub mod story;
 pub mod streams;
 mod total;

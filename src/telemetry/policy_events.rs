@@ -6,8 +6,10 @@ use serde_json::json;
 
 use super::events::Event;
 use super::feed::Told;
+use super::story::{By, Fact, brief};
 use crate::policy::breaker::{State, Transition};
 use crate::policy::outcome::Outcome;
+use crate::policy::reason::Reason;
 
 /// An attempt failed, and what was decided then.
 #[derive(Debug)]
@@ -22,14 +24,17 @@ pub struct AttemptFailed<'a> {
     pub error: &'a str,
     /// The wait that the upstream told.
     pub told_ms: Option<f64>,
-    /// When it is tried again…
-    pub retry_in_ms: Option<f64>,
-    /// …or why it is not.
-    pub not_retried: Option<&'static str>,
+    /// Whether it is tried again, and why: [`Fact::Again`] or [`Fact::Stopped`].
+    pub then: Fact,
 }
 
 impl Event for AttemptFailed<'_> {
     fn log(&self) {
+        let (retry_in_ms, not_retried) = match &self.then {
+            Fact::Again { wait, .. } => (Some(wait.as_secs_f64() * 1000.0), None),
+            Fact::Stopped(stopped) => (None, Some(stopped.stop.as_str())),
+            _ => (None, None),
+        };
         tracing::warn!(
             request_id = self.request_id,
             upstream = self.upstream,
@@ -39,10 +44,14 @@ impl Event for AttemptFailed<'_> {
             verdict = self.verdict,
             error = self.error,
             told_ms = self.told_ms,
-            retry_in_ms = self.retry_in_ms,
-            not_retried = self.not_retried,
+            retry_in_ms,
+            not_retried,
             "attempt failed"
         );
+    }
+
+    fn fact(&self) -> Option<Fact> {
+        Some(self.then.clone())
     }
 }
 
@@ -51,9 +60,11 @@ impl Event for AttemptFailed<'_> {
 pub struct Refused<'a> {
     pub request_id: &'a str,
     pub upstream: &'a str,
-    pub reason: &'static str,
+    pub reason: Reason,
     pub detail: &'a str,
-    pub retry_after_ms: f64,
+    pub retry_after: Duration,
+    /// Who refused, with its figures.
+    pub by: Option<&'a By>,
 }
 
 impl Event for Refused<'_> {
@@ -61,11 +72,20 @@ impl Event for Refused<'_> {
         tracing::debug!(
             request_id = self.request_id,
             upstream = self.upstream,
-            reason = self.reason,
+            reason = self.reason.as_str(),
             detail = self.detail,
-            retry_after_ms = self.retry_after_ms,
+            retry_after_ms = self.retry_after.as_secs_f64() * 1000.0,
             "refused"
         );
+    }
+
+    fn fact(&self) -> Option<Fact> {
+        Some(Fact::Refused {
+            reason: self.reason,
+            detail: brief(self.detail),
+            retry_after: self.retry_after,
+            by: self.by.cloned().map(Box::new),
+        })
     }
 }
 
@@ -119,29 +139,36 @@ impl Event for BreakerChanged<'_> {
 /// The upstream told to wait: traffic of that scope is paused.
 #[derive(Debug)]
 pub struct Paused<'a> {
+    pub request_id: &'a str,
     pub upstream: &'a str,
-    pub outcome: &'static str,
-    pub told_ms: Option<u64>,
+    pub outcome: Outcome,
+    pub told: Option<Duration>,
     /// For so much longer than it was.
-    pub seconds: f64,
+    pub longer: Duration,
 }
 
 impl Event for Paused<'_> {
     fn log(&self) {
         tracing::warn!(
+            request_id = self.request_id,
             upstream = self.upstream,
-            outcome = self.outcome,
-            told_ms = self.told_ms,
-            seconds = self.seconds,
+            outcome = self.outcome.as_str(),
+            told_ms = self.told.map(millis),
+            seconds = self.longer.as_secs_f64(),
             "paused at the upstream's word"
         );
     }
 
+    fn fact(&self) -> Option<Fact> {
+        let quota = self.outcome == Outcome::Quota;
+        Some(Fact::Paused { longer: self.longer, told: self.told, quota })
+    }
+
     /// A quota that is used up is for an operator; a pause ends by itself.
     fn tell(&self) -> Option<Told> {
-        let about = json!({ "paused_ms": millis(Duration::from_secs_f64(self.seconds)) });
+        let about = json!({ "paused_ms": millis(self.longer) });
         let told = Told { kind: "quota.spent", upstream: Some(self.upstream.to_owned()), about };
-        (self.outcome == Outcome::Quota.as_str()).then_some(told)
+        (self.outcome == Outcome::Quota).then_some(told)
     }
 }
 
@@ -153,7 +180,9 @@ pub struct FellBack<'a> {
     /// `upstream`, `response` or `stale`.
     pub kind: &'static str,
     pub to: &'a str,
-    pub reason: &'static str,
+    /// Its number in the config's list.
+    pub number: usize,
+    pub reason: Reason,
 }
 
 impl Event for FellBack<'_> {
@@ -163,9 +192,14 @@ impl Event for FellBack<'_> {
             upstream = self.upstream,
             kind = self.kind,
             to = self.to,
-            reason = self.reason,
+            reason = self.reason.as_str(),
             "fell back"
         );
+    }
+
+    fn fact(&self) -> Option<Fact> {
+        let to = (!self.to.is_empty()).then(|| brief(self.to));
+        Some(Fact::FellBack { kind: self.kind, to, number: self.number, reason: self.reason })
     }
 }
 

@@ -17,6 +17,6 @@ impl Metrics {
             })
         };
         let value = |metric: &Metric| metric.get_counter().get_value() + metric.get_gauge().get_value();
-        series.filter(bears).map(value).sum()
+        series.filter(bears).map(value).fold(0.0, |sum, one| sum + one) // The sum of none is -0.
     }
 }

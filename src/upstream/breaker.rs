@@ -79,6 +79,12 @@ impl BreakerCell {
         self.troubled.load(Ordering::Relaxed) && self.breakers().would_refuse(key, now)
     }
 
+    /// The same, and what it would say: for whoever tells of it.
+    #[must_use]
+    pub fn foretold(&self, key: Option<u64>, now: Instant) -> Option<Refused> {
+        self.breakers().foretold(key, now)
+    }
+
     /// What time alone decides.
     pub fn tick(&self, now: Instant) {
         if self.troubled.load(Ordering::Relaxed) {

@@ -18,13 +18,21 @@ pub struct Fault {
     pub stale: bool,
     /// For the log, never for the client: it may name addresses.
     pub detail: String,
+    /// Which of the endpoints, where one was come to.
+    pub endpoint: Option<usize>,
 }
 
 impl Fault {
+    /// Of a connection that was not stale.
+    #[must_use]
+    pub fn new(reason: Reason, verdict: Verdict, detail: impl Into<String>) -> Self {
+        Self { reason, verdict, stale: false, detail: detail.into(), endpoint: None }
+    }
+
     /// The request cannot have left.
     #[must_use]
     pub fn never_sent(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, verdict: Verdict::NeverSent, stale: false, detail: detail.into() }
+        Self::new(reason, Verdict::NeverSent, detail)
     }
 
     /// What the HTTP library's error means. `left`: whether a byte of the request may have left.
@@ -42,7 +50,7 @@ impl Fault {
             true => Reason::Protocol,
             false => Reason::Reset,
         };
-        Self { reason, verdict, stale, detail: chain(error) }
+        Self { stale, ..Self::new(reason, verdict, chain(error)) }
     }
 }
 
@@ -52,7 +60,7 @@ impl Fault {
     pub fn of_body(error: &hyper::Error) -> Self {
         let nonsense = error.is_parse() || http2_error(error).is_some_and(is_nonsense);
         let reason = if nonsense { Reason::Protocol } else { Reason::Reset };
-        Self { reason, verdict: Verdict::Ambiguous, stale: false, detail: chain(error) }
+        Self::new(reason, Verdict::Ambiguous, chain(error))
     }
 
     /// The same for a stream of a shared HTTP/2 connection. It was stale if the connection failed, not the stream.

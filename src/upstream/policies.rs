@@ -10,7 +10,7 @@ use super::bulkhead::Bulkhead;
 use super::check::Check;
 use crate::clock;
 use crate::config;
-use crate::policy::budget::Budget;
+use crate::policy::budget::{Budget, Left};
 use crate::policy::limit::{Limits, RateLimit, Refused, Slot};
 use crate::policy::throttle::{Gate, Pauses, ProbeEnd, ProbePermit};
 use crate::telemetry::feed::Feed;
@@ -164,9 +164,11 @@ impl Policies {
     }
 
     /// Takes one retry from the budget, if it has one left.
-    #[must_use]
-    pub fn take_retry(&self, now: Instant) -> bool {
-        locked(&self.budget).take(now).is_ok()
+    ///
+    /// # Errors
+    /// It has none; with its figures in either case.
+    pub fn take_retry(&self, now: Instant) -> Result<Left, Left> {
+        locked(&self.budget).take(now)
     }
 
     /// A retry that was taken and never sent.

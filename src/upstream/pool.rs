@@ -314,6 +314,12 @@ impl Loan {
         Self { upstream: Arc::clone(upstream), worker, endpoint, held, _busy: busy }
     }
 
+    /// Which of the upstream's endpoints it leads to.
+    #[must_use]
+    pub const fn endpoint(&self) -> usize {
+        self.endpoint
+    }
+
     /// The HTTP/1.1 connection, if it is one.
     pub fn http1(&mut self) -> Option<&mut Http1> {
         match &mut self.held {

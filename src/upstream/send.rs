@@ -123,13 +123,15 @@ impl Upstream {
                 .await
             {
                 Ok((mut loan, reused)) => {
-                    let response = exchange(&mut loan, endpoint, outgoing, reused, deadline).await?;
-                    return Ok(Box::new(Reply { response, loan })); // It is handed on often: by its address.
+                    return match exchange(&mut loan, endpoint, outgoing, reused, deadline).await {
+                        Ok(response) => Ok(Box::new(Reply { response, loan })), // It is handed on often: by its address.
+                        Err(fault) => Err(Fault { endpoint: Some(at), ..fault }),
+                    };
                 }
                 Err(fault)
                     if passed_over.len() + 1 >= self.endpoints().len() || fault.reason == Reason::Timeout =>
                 {
-                    return Err(fault);
+                    return Err(Fault { endpoint: Some(at), ..fault });
                 }
                 Err(_) => {
                     passed_over.push(at);
@@ -258,7 +260,7 @@ async fn exchange(
 
 fn timed_out(left: bool) -> Fault {
     let verdict = if left { Verdict::Ambiguous } else { Verdict::NeverSent };
-    Fault { reason: Reason::Timeout, verdict, stale: false, detail: "no response head in time".to_owned() }
+    Fault::new(Reason::Timeout, verdict, "no response head in time")
 }
 
 /// What the HTTP library lets pass, but a careful proxy must not relay.
@@ -274,12 +276,7 @@ fn sane(response: &Response<Incoming>, upgrade: bool) -> Result<(), Fault> {
     } else {
         return Ok(());
     };
-    Err(Fault {
-        reason: Reason::Protocol,
-        verdict: Verdict::Ambiguous,
-        stale: false,
-        detail: nonsense.to_owned(),
-    })
+    Err(Fault::new(Reason::Protocol, Verdict::Ambiguous, nonsense))
 }
 
 fn http1_request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<UploadBody>, Fault> {

@@ -109,6 +109,12 @@ impl Upload {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
+    /// How long its client may pause.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.state().bounds.idle
+    }
+
     /// The body for one attempt.
     #[must_use]
     pub fn attempt(&self) -> UploadBody {

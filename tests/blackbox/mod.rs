@@ -33,3 +33,4 @@ mod streams;
 mod throttle;
 mod timeouts;
 mod traps;
+mod why;

@@ -4,6 +4,7 @@ mod broken;
 mod dialects;
 mod examples;
 mod files;
+mod origins;
 mod policies;
 mod precedence;
 mod problems;

@@ -50,7 +50,7 @@ fn nothing_is_nothing() {
     let now = Instant::now();
     let mut budget = Budget::new(&of(0.0, 0.0), now);
     (0..1000).for_each(|_| budget.paid(now));
-    let left = Left { available: 0.0, requests: 1000, retries: 0 };
+    let left = Left { available: 0.0, allowed: 0.0, requests: 1000, retries: 0, window: secs(10) };
     assert_eq!(budget.take(now), Err(left));
 }
 
@@ -63,7 +63,7 @@ fn a_refusal_tells_the_windows_figures() {
     assert_eq!(taken(&mut budget, now), 2);
     let left = budget.take(now).unwrap_err();
     assert_eq!((left.requests, left.retries), (8, 2));
-    assert!((left.available - 0.4).abs() < 1e-9);
+    assert!((left.available - 0.4).abs() < 1e-9 && (left.allowed - 2.4).abs() < 1e-9);
 }
 
 #[test]

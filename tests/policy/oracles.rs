@@ -394,7 +394,7 @@ fn finagle_retry_budget() {
         for _ in 0..10_000 {
             budget.paid(now);
             match budget.take(now) {
-                Ok(()) => retried += 1,
+                Ok(_) => retried += 1,
                 Err(left) => assert!(left.available < 1.0),
             }
         }

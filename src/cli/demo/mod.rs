@@ -17,12 +17,14 @@ use std::time::{Duration, Instant};
 use self::figures::Figures;
 use self::upstreams::Upstreams;
 use super::check::{say, say_error};
-use super::{Log, RUNTIME_FAILURE};
+use super::{Log, RUNTIME_FAILURE, why};
+use crate::admin::newest_story;
 use crate::app::App;
 use crate::clock;
 use crate::config::{self, watch::Watcher};
 use crate::drain::{Drain, Phase};
 use crate::telemetry::logging::{Format, Logging};
+use crate::telemetry::story::{Fact, Step, Story};
 use crate::units;
 
 /// Shows it at work: flaky upstreams, the proxy and a traffic source on loopback, in one process.
@@ -71,12 +73,24 @@ fn show(args: &Args, log: &Log) -> Result<String, String> {
         let (drain, figures, length) = (app.drain(), Arc::clone(&figures), args.duration);
         thread::spawn(move || watch(&drain, &figures, begun, length, &calm))
     };
-    let metrics = app.metrics();
+    let (metrics, admin) = (app.metrics(), app.admin());
     app.run().map_err(|error| error.to_string())?;
     // A thread that only draws has nothing to say at its end.
     drop(watching.join());
     let seen = figures.summary(clock::now().saturating_duration_since(begun));
-    Ok(format!("{seen}\n{}", policies::summary(&upstreams.names(), &metrics)))
+    let table = format!("{seen}\n{}", policies::summary(&upstreams.names(), &metrics));
+    Ok(match newest_story(&admin, worth_telling) {
+        Some(told) => {
+            format!("{table}\none request's story, as `fender why ID` tells it:\n\n{}", why::page(&told))
+        }
+        None => table,
+    })
+}
+
+/// One that was tried again: of a letter only the store would know the end, and it is closed by then.
+fn worth_telling(story: &Story) -> bool {
+    let again = |step: &Step| matches!(step.fact, Fact::Again { .. });
+    story.letter().is_none() && story.steps.iter().any(again)
 }
 
 /// Where the letters of the show are; gone with it.

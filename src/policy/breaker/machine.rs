@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Settings;
 use super::phase::{Phase, Probes};
 use super::rules::{GUESS, is_slow, open_for, ramp_refuses, trips};
-use super::words::{Asked, Ended, Figures, Kind, Permit, Refused, State, Transition, Why};
+use super::words::{Asked, Ended, Figures, Kind, Permit, Refused, State, Transition, Tripped, Why};
 use crate::policy::window::{Tally, Window};
 
 /// Decides whether an upstream is called, from how the calls before ended.
@@ -22,6 +22,8 @@ pub struct Breaker {
     reopenings: u32,
     /// How long it was open for the last time.
     last_open: Duration,
+    /// What opened it then.
+    tripped: Option<Tripped>,
 }
 
 impl Breaker {
@@ -36,6 +38,7 @@ impl Breaker {
             consecutive: 0,
             reopenings: 0,
             last_open: Duration::ZERO,
+            tripped: None,
         }
     }
 
@@ -56,7 +59,7 @@ impl Breaker {
         let answer = match refused {
             None => Ok(self.permit(Kind::Ordinary)),
             Some(_) if self.settings.observe => Ok(self.permit(Kind::Waived)),
-            Some(wait) => Err(Refused { retry_after: wait.max(LEAST_WAIT), state: self.state() }),
+            Some(wait) => Err(self.refusal(wait)),
         };
         Asked { answer, transition }
     }
@@ -164,6 +167,16 @@ impl Breaker {
         refuses && self.settings.enabled && !self.settings.observe
     }
 
+    /// As [`Breaker::would_refuse`], and what a question would hear.
+    #[must_use]
+    pub fn foretold(&self, now: Instant) -> Option<Refused> {
+        let wait = match &self.phase {
+            Phase::Open { until } => until.saturating_duration_since(now),
+            _ => GUESS,
+        };
+        self.would_refuse(now).then(|| self.refusal(wait))
+    }
+
     /// What it shows of itself at `now`.
     #[must_use]
     pub fn figures(&self, now: Instant) -> Figures {
@@ -186,6 +199,11 @@ impl Breaker {
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation
+    }
+
+    fn refusal(&self, wait: Duration) -> Refused {
+        let tripped = self.tripped.filter(|_| self.state() != State::ForcedOpen);
+        Refused { retry_after: wait.max(LEAST_WAIT), state: self.state(), tripped }
     }
 
     const fn permit(&self, kind: Kind) -> Permit {
@@ -250,7 +268,10 @@ impl Breaker {
         let open_for = open_for(&self.settings, self.reopenings, told, dice);
         self.last_open = open_for;
         let until = now.checked_add(open_for).unwrap_or(now);
-        self.turn(Phase::Open { until }, why, Some(open_for), now)
+        let consecutive = self.consecutive;
+        let transition = self.turn(Phase::Open { until }, why, Some(open_for), now);
+        self.tripped = Some(Tripped { why, tally: transition.tally, consecutive, open_for });
+        transition
     }
 
     /// Changes the state and begins a generation.
@@ -270,6 +291,7 @@ impl Breaker {
         self.consecutive = 0;
         self.reopenings = 0;
         self.last_open = Duration::ZERO;
+        self.tripped = None;
     }
 }
 

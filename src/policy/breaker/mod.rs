@@ -16,7 +16,7 @@ use super::trigger::Trigger;
 use crate::units::{AtLeastOne, Share, Time, TimeOrOff};
 
 pub use machine::Breaker;
-pub use words::{Asked, Ended, Figures, Permit, Refused, State, Transition, Why};
+pub use words::{Asked, Ended, Figures, Permit, Refused, State, Transition, Tripped, Why};
 
 /// What the config says about the breaker.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

@@ -113,6 +113,21 @@ pub struct Refused {
     pub retry_after: Duration,
     /// The state that refuses; `Closed` while traffic is let back in bit by bit.
     pub state: State,
+    /// What opened it last; `None` where that was an operator's word.
+    pub tripped: Option<Tripped>,
+}
+
+/// What opened a breaker, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tripped {
+    /// What decided.
+    pub why: Why,
+    /// What was counted then: its window's calls, or its probes.
+    pub tally: Tally,
+    /// Failures in a row, by then.
+    pub consecutive: u32,
+    /// How long it stays open.
+    pub open_for: Duration,
 }
 
 /// The answer to a question, and what time alone had changed before it.

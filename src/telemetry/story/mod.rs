@@ -1,0 +1,141 @@
+//! The story of one request that was no plain success: what was decided about it, in order, with the figures that decided.
+//!
+//! Promises: a request that goes well has none, and pays nothing for those that have one; a story holds no header, no query
+//! and no body; it is bounded, as is the ring that keeps the last of them. It decides nothing.
+
+mod fact;
+mod figures;
+mod keys;
+mod ring;
+mod says;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::access::AttemptLine;
+use crate::policy::outcome::Outcome;
+use crate::policy::reason::Reason;
+use crate::policy::verdict::Verdict;
+
+pub use fact::{BreakerSays, By, Fact, Line, Settings, Stopped, WaitOf};
+pub use figures::ms;
+pub use ring::{BYTES_MAX, Held, STEPS_MAX, Stories, TEXT_MAX, brief};
+pub use says::span;
+
+/// What is told of one request.
+#[derive(Debug)]
+pub struct Story {
+    /// The number that its id is, written as 32 hexadecimal digits.
+    pub id: u128,
+    /// When it came, in milliseconds since 1970.
+    pub began_unix_ms: u64,
+    /// Where its route leads; "" where no route matched.
+    pub upstream: String,
+    /// The route that matched.
+    pub route: String,
+    /// The request's method.
+    pub method: String,
+    /// Its path, masked as in the access log. Where no route matched, what dialects that nobody uses take for a secret is still
+    /// in it: it is taken out when it is told.
+    pub path: String,
+    /// Every send, as the access log lists them.
+    pub attempts: Vec<AttemptLine>,
+    /// What was decided, in order.
+    pub steps: Vec<Step>,
+    /// Steps of the middle that were left out.
+    pub left_out: u32,
+    /// How it ended.
+    pub ended: Option<Ended>,
+}
+
+/// One thing that was decided or came about.
+#[derive(Debug)]
+pub struct Step {
+    /// Since the request came.
+    pub at: Duration,
+    /// Another upstream than its route's, to which a fallback has turned it.
+    pub elsewhere: Option<Arc<str>>,
+    /// What.
+    pub fact: Fact,
+}
+
+/// A request's end.
+#[derive(Debug)]
+pub struct Ended {
+    /// 499 where the client hung up before its answer began.
+    pub status: u16,
+    /// `upstream`, `fallback`, `fender` or `dead_letter`.
+    pub source: &'static str,
+    /// Why Fender answered, fell back or stored.
+    pub reason: Option<Reason>,
+    /// `complete`, `failed`, `cut` or `cancelled`.
+    pub how: &'static str,
+    /// From the request's first byte to the last of its answer.
+    pub took: Duration,
+}
+
+impl Story {
+    /// One that begins. `id` in hexadecimal digits; what is no such number is 0, and never found.
+    #[must_use]
+    pub fn new(id: &str, began_unix_ms: u64, (upstream, route): (&str, &str), asked: (&str, &str)) -> Self {
+        Self {
+            id: u128::from_str_radix(id, 16).unwrap_or_default(),
+            began_unix_ms,
+            upstream: upstream.to_owned(),
+            route: route.to_owned(),
+            method: asked.0.to_owned(),
+            path: asked.1.to_owned(),
+            attempts: Vec::new(),
+            steps: Vec::new(),
+            left_out: 0,
+            ended: None,
+        }
+    }
+
+    /// Notes what came about.
+    pub fn note(&mut self, at: Duration, elsewhere: Option<Arc<str>>, fact: Fact) {
+        if self.steps.len() >= STEPS_MAX {
+            // How it began and how it ended tell more than what went on in between.
+            self.steps.remove(STEPS_MAX / 2);
+            self.left_out = self.left_out.saturating_add(1);
+        }
+        self.steps.push(Step { at, elsewhere, fact });
+    }
+
+    /// Whether there is nothing to tell: one attempt, a good answer of the upstream's, and nothing that was waited for.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let good = |line: &AttemptLine| line.outcome == Outcome::Success.as_str() && !line.stale_connection;
+        let passed_on = self.ended.as_ref().is_none_or(|ended| {
+            ended.how == "complete" && ended.reason.is_none() && ended.source == "upstream"
+        });
+        passed_on
+            && matches!(self.attempts.as_slice(), [one] if good(one))
+            && self.steps.iter().all(|step| matches!(step.fact, Fact::Sent { .. }))
+    }
+
+    /// What its attempts did upstream: the last one's verdict, as after one that may have acted there is none; `None`: nothing
+    /// was sent.
+    #[must_use]
+    pub fn verdict(&self) -> Option<&'static str> {
+        if self.steps.iter().any(|step| matches!(step.fact, Fact::Gone { sending: true })) {
+            return Some(Verdict::Ambiguous.as_str());
+        }
+        self.attempts.last().map(|line| line.verdict.unwrap_or(Verdict::Done.as_str()))
+    }
+
+    /// The letter that was made of it, if one was.
+    #[must_use]
+    pub fn letter(&self) -> Option<&str> {
+        self.steps.iter().find_map(|step| match &step.fact {
+            Fact::Kept { letter, .. } | Fact::Already { letter } => Some(&**letter),
+            _ => None,
+        })
+    }
+
+    /// Whether the client was told that its write is Fender's.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.fact, Fact::Kept { accepted: true, .. }))
+    }
+}
