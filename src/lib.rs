@@ -36,6 +36,7 @@ pub mod config;
 pub mod deadletter;
 pub mod dialect;
 pub mod inbound;
+pub mod notify;
 pub mod policy;
 pub mod proxy;
 pub mod replay;

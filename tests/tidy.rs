@@ -14,6 +14,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("dialect", &["policy"]),
     ("upstream", &["policy", "dialect", "config", "telemetry"]),
     ("deadletter", &["policy", "dialect", "config", "telemetry"]),
+    ("notify", &["upstream", "policy", "config", "telemetry"]),
     ("replay", &["proxy", "route", "deadletter", "policy", "config", "telemetry"]),
     ("admin", &["route", "upstream", "policy", "deadletter", "replay", "telemetry", "config"]),
     ("telemetry", &["policy"]),

@@ -23,6 +23,7 @@ use crate::telemetry::letters::LiveStore;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::{Live, LiveUpstream, Metrics};
 use crate::telemetry::prune::Named;
+use crate::telemetry::webhooks::Webhook;
 use crate::upstream::{Degradation, Upstream};
 
 /// Asks for the config to be read again; answered with the problems, none where it is in force now.
@@ -56,6 +57,8 @@ pub struct Own {
     pub(super) started_unix_ms: u64,
     pub(super) guesses: Guesses,
     pub(super) event_readers: Arc<Semaphore>,
+    /// How each webhook fares.
+    pub(crate) webhooks: ArcSwap<Vec<Arc<Webhook>>>,
 }
 
 impl Default for Own {
@@ -64,6 +67,7 @@ impl Default for Own {
             started_unix_ms: clock::unix_ms(),
             guesses: Guesses::default(),
             event_readers: Arc::new(Semaphore::new(READERS_MAX)),
+            webhooks: ArcSwap::default(),
         }
     }
 }

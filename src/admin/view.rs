@@ -16,6 +16,7 @@ use crate::drain::Phase;
 use crate::policy::breaker::State;
 use crate::policy::degradation::Level;
 use crate::ready::Pulse;
+use crate::telemetry::webhooks::{Webhook, WebhookFigures};
 use crate::upstream::Upstream;
 use crate::upstream::breaker::BreakerCell;
 
@@ -170,8 +171,35 @@ pub(super) struct Overview {
     log_lines_dropped: u64,
     /// Null where no upstream's writes are kept.
     dead_letters: Option<LetterFigures>,
+    /// Null to a token that does not see all upstreams.
+    webhooks: Option<Vec<WebhookView>>,
     /// Those that the token sees.
     upstreams: Vec<Glance>,
+}
+
+/// How a webhook fares, in events.
+#[derive(Debug, Serialize, JsonSchema)]
+struct WebhookView {
+    /// Who is told; the path may be a secret.
+    host: String,
+    /// Not told yet.
+    queued: u64,
+    /// Told.
+    delivered: u64,
+    /// Given up: the receiver refused them, or could not be reached for an hour.
+    failed: u64,
+    /// Never sent, since too many waited.
+    dropped: u64,
+    /// Why the last try failed; null if it did not.
+    last_error: Option<String>,
+}
+
+impl WebhookView {
+    fn of(webhook: &Webhook) -> Self {
+        let WebhookFigures { host, queued, delivered, refused: failed, dropped, error: last_error } =
+            webhook.figures();
+        Self { host, queued, delivered, failed, dropped, last_error }
+    }
 }
 
 /// The degradation levels, as they are told.
@@ -242,6 +270,9 @@ impl Overview {
             },
             log_lines_dropped: admin.log_lines_dropped(),
             dead_letters: admin.letters.as_ref().map(|store| letter_view::figures(&store.figures(), caller)),
+            webhooks: caller
+                .filter(|caller| caller.views_all())
+                .map(|_| admin.own.webhooks.load().iter().map(|webhook| WebhookView::of(webhook)).collect()),
             upstreams: seen.map(|upstream| Glance::of(admin, upstream, now)).collect(),
         }
     }

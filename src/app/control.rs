@@ -17,11 +17,12 @@ use super::{Error, build};
 use crate::admin::{self, Admin, InForce, Line, ReloadRequest};
 use crate::clock;
 use crate::config::watch::Watcher;
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config, Notify, Problem};
 use crate::deadletter::Keys;
 use crate::drain::{Phase, Times};
 use crate::inbound::listen::Door;
 use crate::inbound::tls::Acceptor;
+use crate::notify::Hooks;
 use crate::route::Table;
 use crate::telemetry::events::{DrainStarted, Ready, Reloaded, StoreChanged, emit, emit_counted, emit_told};
 use crate::upstream::follow;
@@ -37,6 +38,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 pub(super) struct Control {
     pub config: Config,
+    pub hooks: Hooks,
     pub watcher: Watcher,
     pub path: PathBuf,
     pub admin: Arc<Admin>,
@@ -103,10 +105,14 @@ impl Control {
                 tokio::spawn(listen(TcpListener::from_std(public).map_err(failed)?, open, None));
             }
             follow_names(&self.admin.table.load(), None);
+            // From the first event on.
+            self.renew_hooks(&self.config.notify.clone(), 0).map_err(Error::Config)?;
             tokio::spawn(watch_over(Arc::clone(&self.admin)));
             self.announce_ready().await;
             let cause = self.serve(&mut signals, reloads).await;
-            Ok(self.drain(cause, &mut signals).await)
+            let cut = self.drain(cause, &mut signals).await;
+            self.hooks.end().await;
+            Ok(cut)
         });
         runtime.shutdown_background();
         cut
@@ -179,7 +185,7 @@ impl Control {
             |tls: Option<&config::ServerTls>, alpn| tls.map(|tls| Acceptor::new(tls, alpn)).transpose();
         let server_tls = acceptor(loaded.config.server.tls.as_ref(), super::ALPN_SERVER).map_err(unusable)?;
         let admin_tls = acceptor(loaded.config.admin.tls.as_ref(), super::ALPN_ADMIN).map_err(unusable)?;
-        let proxy = &self.door.proxy;
+        let proxy = Arc::clone(&self.door.proxy);
         let previous = proxy.table.load_full();
         let table = Arc::new(
             build::table(
@@ -191,6 +197,7 @@ impl Control {
             )
             .map_err(unusable)?,
         );
+        self.renew_hooks(&loaded.config.notify, self.admin.feed.newest()).map_err(unusable)?;
         // Nothing fails from here on.
         for (old, new) in [(self.door.tls.as_ref(), server_tls), (self.admin_tls.as_deref(), admin_tls)] {
             if let (Some(old), Some(new)) = (old, new) {
@@ -210,6 +217,12 @@ impl Control {
         self.admin.settings.store(Arc::new(loaded.config.admin.clone()));
         self.watcher.follow(loaded.files);
         self.config = loaded.config;
+        Ok(())
+    }
+
+    fn renew_hooks(&mut self, settings: &[Notify], seen: u64) -> Result<(), String> {
+        let figures = self.hooks.renew(settings, seen)?;
+        self.admin.own.webhooks.store(Arc::new(figures));
         Ok(())
     }
 

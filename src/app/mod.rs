@@ -23,6 +23,7 @@ use crate::drain::{Drain, Phase};
 use crate::inbound::listen::{Door, bind};
 use crate::inbound::tls::Acceptor;
 use crate::memory::Memory;
+use crate::notify::Hooks;
 use crate::proxy::stale::Stale;
 use crate::proxy::{Letters, Proxy};
 use crate::ready::{Pulse, Readiness};
@@ -185,6 +186,7 @@ impl App {
         let workers = worker::start(self.sockets.server, &self.door, &admin, self.serving)?;
         let control = control::Control {
             config: self.config,
+            hooks: Hooks::new(&proxy.feed),
             watcher: self.watcher,
             path: self.path,
             admin: Arc::clone(&admin),

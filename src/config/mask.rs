@@ -48,7 +48,7 @@ pub(super) fn masked(text: &str, range: Range<usize>, hidden: &[Range<usize>]) -
 /// A text that stands at this path, with what is hidden of it replaced; what it refers to stays a reference.
 pub(super) fn text(raw: &str, path: &[String]) -> String {
     let all = 0..raw.len();
-    let hidden = if is_secret(path) { outside_references(raw, all) } else { secrets_of_url(raw, all) };
+    let hidden = if is_secret(path) { outside_references(raw, all) } else { secrets_of_url(raw, all, path) };
     let (mut shown, mut at) = (String::with_capacity(raw.len()), 0);
     for range in hidden.into_iter().filter(|range| !range.is_empty()) {
         shown.push_str(raw.get(at..range.start).unwrap_or_default());
@@ -121,7 +121,7 @@ fn in_value(
             if is_secret(path) {
                 hidden.extend(outside_references(text, inside));
             } else {
-                hidden.extend(secrets_of_url(text, inside));
+                hidden.extend(secrets_of_url(text, inside, path));
             }
         }
         _ if is_secret(path) => hidden.push(value.span()),
@@ -163,7 +163,9 @@ fn sounds_secret(key: &str) -> bool {
 }
 
 /// Of a URL: user name and password, and path segments that look like tokens.
-fn secrets_of_url(text: &str, span: Range<usize>) -> Vec<Range<usize>> {
+fn secrets_of_url(text: &str, span: Range<usize>, path: &[String]) -> Vec<Range<usize>> {
+    // The whole path of a webhook's is what lets one post there.
+    let webhook = matches!(path, [table, _, key] if table == "notify" && key == "url");
     let Some(written) = text.get(span.clone()) else {
         return Vec::new();
     };
@@ -175,7 +177,7 @@ fn secrets_of_url(text: &str, span: Range<usize>) -> Vec<Range<usize>> {
     for (number, segment) in written.get(scheme + 3..).unwrap_or_default().split('/').enumerate() {
         let secret = match number {
             0 => segment.rfind('@').unwrap_or(0),
-            _ if looks_like_token(segment) => segment.len(),
+            _ if webhook || looks_like_token(segment) => segment.len(),
             _ => 0,
         };
         if secret > 0 {

@@ -14,6 +14,7 @@ pub use super::policy_events::{
     AttemptFailed, BreakerChanged, DegradationChanged, FellBack, HealthChanged, Paused, Refused,
 };
 use super::story::{Fact, brief};
+pub use super::webhooks::{WebhookFailed, WebhookRefused, WebhookWorks};
 use crate::policy::reason::Reason;
 
 /// Something that an operator may want to know.

@@ -33,4 +33,5 @@ mod streams;
 mod throttle;
 mod timeouts;
 mod traps;
+mod webhooks;
 mod why;

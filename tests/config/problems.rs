@@ -82,8 +82,6 @@ url = "http://a"
 route = "/a"
 dialect = "bedrock"
 stream = { keepalive = "15s" }
-[[notify]]
-url = "http://hook"
 [[route]]
 path = "/b"
 upstream = "a"
@@ -175,4 +173,21 @@ url = "http://[::1]:99999"
 fn a_value_of_the_wrong_type_is_told_once() {
     let text = "upstream = []\nroute = {}\nserver = 1\nadmin = 'x'\nprofile = 3\naccess_log = [1]\n";
     insta::assert_snapshot!(problems(text).to_string());
+}
+
+#[test]
+fn a_webhook_that_would_never_be_told_is_refused() {
+    let text = r#"
+[upstream.a]
+url = "http://a"
+route = "/a"
+[[notify]]
+url = "http://hook"
+on = []
+secret = "s"
+[[notify]]
+url = "https://hook/services/T0/B0"
+on = ["breaker.opened", "breaker.opened", "breaker.open"]
+"#;
+    insta::assert_snapshot!(problems(text).render(false));
 }

@@ -328,7 +328,6 @@ fn the_reference_tells_every_key_and_marks_what_is_special() {
         "Preset `ai`: `\"30s\"`. Preset `messaging`: `\"60s\"`.",
         "*Not built yet.* Where spans are sent",
         "*Restart.*",
-        "*Not built yet.* One webhook.",
         "list of `\"sse\"`, `\"ndjson\"`",
         "## upstream.NAME.dead_letter.replay\n",
         "| `secret` | text | must be set | What follows \"Bearer\". |",

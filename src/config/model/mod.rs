@@ -104,6 +104,20 @@ pub enum NotifyOn {
     StoreFull,
 }
 
+impl NotifyOn {
+    /// The event's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BreakerOpened => "breaker.opened",
+            Self::BreakerClosed => "breaker.closed",
+            Self::LetterParked => "letter.parked",
+            Self::DegradationChanged => "degradation.changed",
+            Self::StoreFull => "store.full",
+        }
+    }
+}
+
 /// The access log.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,6 +4,7 @@ mod admin;
 mod dead_letter;
 mod fallback;
 mod listeners;
+mod notify;
 mod policies;
 mod route;
 mod tls;
@@ -31,6 +32,7 @@ pub(super) fn validate(
     route::check(config, &mut check);
     fallback::check(config, &mut check);
     dead_letter::check(config, &mut check);
+    notify::check(config, &mut check);
     if config.upstream.is_empty() && taken.is_empty() {
         check.warn(
             &steps![],
