@@ -26,7 +26,10 @@ use super::call::{self, Call, Rule};
 use super::counted::Counted;
 use super::line::Line;
 use super::state::Admin;
-use super::{auth, breakers, degradation, events, health, letters, openapi, problem, process, upstreams};
+use super::{
+    auth, breakers, dashboard, degradation, events, health, letters, openapi, problem, process, report,
+    upstreams,
+};
 use crate::deadletter::Store;
 use crate::telemetry::feed::Feed;
 
@@ -57,8 +60,10 @@ pub(super) fn calls(letters: Option<Store>, feed: Option<Arc<Feed>>) -> Vec<Call
         degradation::calls(),
         letters::calls_on(letters, feed),
         events::calls(),
+        report::calls(),
         process::calls(),
         vec![own],
+        dashboard::calls(),
     ];
     groups.into_iter().flatten().collect()
 }

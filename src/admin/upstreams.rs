@@ -16,6 +16,8 @@ use super::problem::No;
 use super::state::Admin;
 use super::view::{Breaker, Glance, Overview};
 use crate::clock;
+use crate::telemetry::history::STEP;
+use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 
 pub(super) fn calls() -> Vec<Call> {
@@ -39,7 +41,48 @@ pub(super) fn calls() -> Vec<Call> {
 /// Upstreams.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Upstreams {
-    upstreams: Vec<Glance>,
+    upstreams: Vec<Charted>,
+}
+
+/// An upstream at a glance, with its last minutes.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Charted {
+    #[serde(flatten)]
+    glance: Glance,
+    history: History,
+}
+
+/// The last ten minutes of an upstream, a value a step, the newest last; shorter after a start.
+#[derive(Debug, Serialize, JsonSchema)]
+struct History {
+    step_seconds: u64,
+    requests_per_second: Vec<f64>,
+    /// Answered 429 or 5xx, whoever said so.
+    failed_per_second: Vec<f64>,
+    /// Of attempts, read from the histogram's buckets. Null without an attempt.
+    latency_p95_ms: Vec<Option<f64>>,
+}
+
+impl Charted {
+    fn of(admin: &Admin, upstream: &Upstream, now: Instant) -> Self {
+        let rounded = |values: Vec<f64>| values.into_iter().map(round).collect();
+        let chart = admin.history.chart(upstream.name());
+        let latencies = chart.latency_p95_ms.into_iter();
+        Self {
+            glance: Glance::of(admin, upstream, now),
+            history: History {
+                step_seconds: STEP.as_secs(),
+                requests_per_second: rounded(chart.requests_per_second),
+                failed_per_second: rounded(chart.failed_per_second),
+                latency_p95_ms: latencies.map(|value| value.map(round)).collect(),
+            },
+        }
+    }
+}
+
+/// A chart needs no more digits.
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 /// All of one upstream.
@@ -90,7 +133,7 @@ async fn list(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Call
     let now = clock::now();
     let table = admin.table.load();
     let seen = table.upstreams().iter().filter(|upstream| caller.reaches(upstream.name()));
-    Json(Upstreams { upstreams: seen.map(|upstream| Glance::of(&admin, upstream, now)).collect() })
+    Json(Upstreams { upstreams: seen.map(|upstream| Charted::of(&admin, upstream, now)).collect() })
 }
 
 async fn one(

@@ -104,6 +104,7 @@ impl Control {
             }
             follow_names(&self.admin.table.load(), None);
             tokio::spawn(watch_over(Arc::clone(&self.admin)));
+            tokio::spawn(super::sampling::run(Arc::clone(&self.admin)));
             self.announce_ready().await;
             let cause = self.serve(&mut signals, reloads).await;
             Ok(self.drain(cause, &mut signals).await)
