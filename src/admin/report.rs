@@ -91,7 +91,7 @@ struct UpstreamReport {
     attempts: u64,
     /// …and those that the upstream failed: transient, throttled, quota.
     attempts_failed: u64,
-    /// The share of attempts that it did not fail: what the application would have seen without Fender. Null without one.
+    /// The share of attempts that it did not fail: how the upstream itself fared. Null without an attempt.
     upstream_availability: Option<f64>,
     retries: u64,
     /// The share of attempts that were retries. Null without an attempt.

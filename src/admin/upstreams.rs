@@ -14,7 +14,7 @@ use super::auth::Caller;
 use super::call::{Call, Rule};
 use super::problem::No;
 use super::state::Admin;
-use super::view::{Breaker, Glance, Overview};
+use super::view::{Breaker, Glance, Overview, rounded};
 use crate::clock;
 use crate::telemetry::history::STEP;
 use crate::upstream::Upstream;
@@ -65,24 +65,19 @@ struct History {
 
 impl Charted {
     fn of(admin: &Admin, upstream: &Upstream, now: Instant) -> Self {
-        let rounded = |values: Vec<f64>| values.into_iter().map(round).collect();
+        let all = |values: Vec<f64>| values.into_iter().map(rounded).collect();
         let chart = admin.history.chart(upstream.name());
         let latencies = chart.latency_p95_ms.into_iter();
         Self {
             glance: Glance::of(admin, upstream, now),
             history: History {
                 step_seconds: STEP.as_secs(),
-                requests_per_second: rounded(chart.requests_per_second),
-                failed_per_second: rounded(chart.failed_per_second),
-                latency_p95_ms: latencies.map(|value| value.map(round)).collect(),
+                requests_per_second: all(chart.requests_per_second),
+                failed_per_second: all(chart.failed_per_second),
+                latency_p95_ms: latencies.map(|value| value.map(rounded)).collect(),
             },
         }
     }
-}
-
-/// A chart needs no more digits.
-fn round(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
 }
 
 /// All of one upstream.

@@ -140,8 +140,8 @@ impl From<history::Rates> for Lately {
     #[expect(clippy::cast_precision_loss, reason = "counts of half a minute")]
     fn from(rates: history::Rates) -> Self {
         let seconds = rates.over.as_secs_f64();
-        let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        let ms = |span: Duration| span.as_secs_f64() * 1000.0;
+        let per_second = |count: u64| if seconds > 0.0 { rounded(count as f64 / seconds) } else { 0.0 };
+        let ms = |span: Duration| rounded(span.as_secs_f64() * 1000.0);
         Self {
             seconds,
             requests_per_second: per_second(rates.requests),
@@ -303,6 +303,11 @@ pub(super) fn status(admin: &Admin, level: Level) -> &'static str {
         Level::Critical => "unhealthy",
         Level::Minor | Level::Moderate | Level::Severe => "degraded",
     }
+}
+
+/// Nobody reads more digits of a rate.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 pub(super) fn millis(span: Duration) -> u64 {

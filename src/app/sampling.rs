@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use crate::admin::Admin;
 use crate::clock;
 use crate::config::Config;
 use crate::telemetry::history::STEP;
+
+/// At the end the file gets so long: a disk that hangs must not hold it up.
+const SAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Beside the store, if there is one: elsewhere Fender writes nothing.
 pub(super) fn file(config: &Config) -> Option<PathBuf> {
@@ -27,7 +32,8 @@ pub(super) async fn run(admin: Arc<Admin>) {
         read_once_held(&admin).await;
         let now = clock::now();
         admin.history.step(&admin.metrics, now);
-        if admin.history.count(&admin.metrics, now, clock::unix_ms()) {
+        admin.history.count(&admin.metrics, now, clock::unix_ms());
+        if admin.history.is_due() {
             let history = Arc::clone(&admin.history);
             let saved = off_to_the_side(move || history.save()).await;
             told(saved, &mut failing);
@@ -68,9 +74,13 @@ fn told(done: std::io::Result<()>, failing: &mut bool) {
 
 /// The last words, while the store is still held.
 pub(super) fn end(admin: &Admin) {
-    let history = &admin.history;
-    history.count(&admin.metrics, clock::now(), clock::unix_ms());
-    if let Err(error) = history.save() {
+    admin.history.count(&admin.metrics, clock::now(), clock::unix_ms());
+    let history = Arc::clone(&admin.history);
+    let (done, saved) = sync_channel(1);
+    // Nobody may be there any more to hear of it.
+    std::thread::spawn(move || drop(done.send(history.save())));
+    let saved = saved.recv_timeout(SAVE_WITHIN).unwrap_or_else(|late| Err(std::io::Error::other(late)));
+    if let Err(error) = saved {
         tracing::warn!(%error, "the report's file cannot be written: what happened since the last time is lost to it");
     }
 }

@@ -138,7 +138,7 @@ export const bytes = (count) =>
   count < 1024 ? `${count} B` : count < 1048576 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / 1048576).toFixed(1)} MiB`;
 
 /** What is not all is not shown as all: 99.996 is 99.99. */
-export const share = (value) => (value === null ? "–" : value === 1 ? "100%" : `${(Math.floor(value * 10000) / 100).toFixed(2)}%`);
+export const share = (value) => (value === null ? "–" : value === 1 || value === 0 ? `${value * 100}%` : `${(Math.floor(value * 10000) / 100).toFixed(2)}%`);
 
 /** A moment, as the reader's clock shows it; today's without the date. */
 export function time(text) {

@@ -1,7 +1,7 @@
 // What happens, as it happens. Read by hand from the stream: the browser's own reader can send no token.
 
 import { No, call } from "./api.js";
-import { by, make, mark, time, words } from "./dom.js";
+import { by, make, mark, span, time, words } from "./dom.js";
 
 /** On the screen at most. */
 const KEPT = 100;
@@ -84,7 +84,9 @@ function show(event) {
     return;
   }
   const { event: kind = "", at, upstream, ...about } = told;
-  const details = Object.entries(about).filter(([, value]) => value !== null && value !== "" && typeof value !== "object");
+  const details = Object.entries(about)
+    .filter(([, value]) => !["", 0, false, null].includes(value) && typeof value !== "object")
+    .map(([name, value]) => (name.endsWith("_ms") ? [name.slice(0, -3), span(value)] : [name, words(value)]));
   const item = make("li", {},
     at ? time(at) : null,
     mark(LEVEL[kind] ?? "none", words(kind)),

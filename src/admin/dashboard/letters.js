@@ -73,8 +73,7 @@ export async function refresh(overview) {
   by("letters-all").hidden = !log;
   if (!log) return;
   names(overview.upstreams);
-  const stats = await get("/api/v1/letters/stats", { upstream: by("letters-upstream").value });
-  counts = stats.by_state;
+  counts = await counted(log, by("letters-upstream").value);
   if (!chosen) first();
   count();
   const page = await get("/api/v1/letters", { ...filter(), limit: String(wanted) });
@@ -83,6 +82,18 @@ export async function refresh(overview) {
   by("letters").hidden = letters.length === 0;
   by("letters-empty").textContent = letters.length ? "" : `No letter is ${state || "here"}.`;
   by("letters-more").hidden = !page.next || wanted >= MOST;
+}
+
+let stats = { upstream: "", at: 0, counts: {} };
+
+/** Letters by state. Those of one upstream are counted in the log itself, which may be long: not at every look. */
+async function counted(log, upstream) {
+  if (!upstream) return log.by_state;
+  if (stats.upstream !== upstream || Date.now() - stats.at > 10_000) {
+    const { by_state } = await get("/api/v1/letters/stats", { upstream });
+    stats = { upstream, at: Date.now(), counts: by_state };
+  }
+  return stats.counts;
 }
 
 /** Nobody has chosen yet: what waits is shown, the worst first. */
@@ -124,7 +135,7 @@ function shown(letter) {
     ["Write", make("span", { class: "path" }, `${letter.method} ${letter.path}`), make("small", {}, bytes(letter.body_bytes))],
     ["State", mark(LEVEL[letter.state] ?? "none", letter.state),
       make("small", {}, words(letter.parked_because ?? letter.reason ?? ""))],
-    ["Attempts", make("span", { class: "figure" }, String(letter.attempts_made)),
+    ["Attempts", make("span", { class: "figure" }, String(letter.attempts.length)),
       make("small", {}, letter.state === "pending" && letter.next_attempt_at ? make("span", {}, "next ", time(letter.next_attempt_at)) : "")],
     ["", make("button", { type: "button", "data-is": `letter ${letter.id}`, "aria-label": `Open letter ${letter.id}`, onclick: () => open(letter.id) }, "Open")],
   ]);
@@ -190,6 +201,12 @@ async function one(act, letter) {
     say(faster ? "The letter has changed since: look again." : `Not done: ${error.message}`);
     if (faster) open(letter.id);
   }
+  acted();
+}
+
+/** What was counted before counts no more. */
+function acted() {
+  stats.at = 0;
   changed();
 }
 
@@ -210,5 +227,5 @@ async function all(act) {
   } catch (error) {
     say(`Not done: ${error.message}`);
   }
-  changed();
+  acted();
 }

@@ -14,6 +14,7 @@ let timer = 0;
 let wait = EVERY;
 let asking = false;
 let again = false;
+let looked = 0;
 let seen = null;
 
 /** The next look, after so long. */
@@ -22,16 +23,17 @@ function next(after) {
   if (!document.hidden) timer = setTimeout(look, after);
 }
 
-/** Something has happened: looks at once, or once more after the look that is under way. */
+/** Something has happened: looks soon, or once more after the look that is under way; under a storm of events once a second. */
 function soon() {
   if (asking) again = true;
-  else next(150);
+  else next(Math.max(150, 1000 - (Date.now() - looked)));
 }
 
 async function look() {
   if (asking) return;
   asking = true;
   again = false;
+  looked = Date.now();
   try {
     const [overview, listed, breakers] = await Promise.all([
       get("/api/v1/overview"), get("/api/v1/upstreams"), get("/api/v1/breakers"),
@@ -48,7 +50,10 @@ async function look() {
     failed(error);
   } finally {
     asking = false;
-    if (by("door").hidden) next(again ? 150 : wait);
+    if (by("door").hidden) {
+      if (again) soon();
+      else next(wait);
+    }
   }
 }
 
@@ -63,7 +68,6 @@ function failed(error) {
 function trouble(text) {
   if (by("trouble").textContent !== text) by("trouble").textContent = text;
   by("trouble").hidden = text === "";
-  document.body.classList.toggle("stale", text !== "");
 }
 
 /** The board, for who has a token. */
@@ -107,6 +111,7 @@ function show(overview, level, listed, breakers) {
   by("freshness").textContent = `${seen.toLocaleTimeString()} · ${overview.version}${caller ? ` · ${caller}` : ""}`;
   const wrong = [...whole(overview, level), ...upstreams.wrong(listed, breakers)];
   wrong.push(...letters.wrong(overview));
+  wrong.sort((one, other) => (other.level === "bad") - (one.level === "bad"));
   const worst = wrong.some((each) => each.level === "bad") ? "bad" : wrong.length ? "warn" : "good";
   const list = wrong.length
     ? make("ul", { class: `notice ${worst}` }, ...wrong.map((each) =>

@@ -22,10 +22,10 @@ export async function refresh() {
   asked = Date.now();
   const report = await get("/api/v1/report", { window: window_ });
   renew(by("report").tBodies[0], report.upstreams.map(shown), JSON.stringify(report.upstreams));
-  const lacking = report.lacking_seconds > report.bucket_seconds ? `; of ${span(report.lacking_seconds * 1000)} nothing is known` : "";
+  const part = report.lacking_seconds > report.bucket_seconds ? `Counted for ${span(report.covered_seconds * 1000)} of this window. ` : "";
   const since = report.since ? `Known since ${new Date(report.since).toLocaleString()}` : "Nothing is known yet";
-  const kept = report.kept_in === "memory" ? "; it is forgotten at the end of the process" : "";
-  by("report-known").textContent = `${since}${lacking}${kept}.`;
+  const kept = report.kept_in === "memory" ? ", until the process ends" : "";
+  by("report-known").textContent = `${part}${since}${kept}.`;
 }
 
 function shown(upstream) {
@@ -34,7 +34,7 @@ function shown(upstream) {
     ["Upstream", upstream.upstream, make("small", {}, upstream.configured ? many(upstream.requests, "request") : "no longer configured")],
     ["Availability", make("span", { class: "figure" }, share(upstream.availability)),
       make("small", { class: upstream.failed ? "bad" : "" }, upstream.failed ? `${upstream.failed.toLocaleString("en")} failed` : "")],
-    ["Without Fender", make("span", { class: "figure" }, share(upstream.upstream_availability))],
+    ["Upstream itself", make("span", { class: "figure" }, share(upstream.upstream_availability))],
     ["Retries", make("span", { class: "figure" }, share(upstream.retry_share)), make("small", {}, "of attempts")],
     ["Breaker open", make("span", { class: "figure" }, upstream.breaker_open_seconds ? span(upstream.breaker_open_seconds * 1000) : "–"),
       make("small", {}, upstream.breaker_opened ? many(upstream.breaker_opened, "time") : "")],

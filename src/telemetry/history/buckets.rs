@@ -18,6 +18,8 @@ const TIERS: [(u64, usize); 3] = [(300, 289), (3600, 170), (6 * 3600, 130)];
 #[derive(Debug)]
 pub(super) struct Buckets {
     pub(super) tiers: [Tier; 3],
+    /// When the first of all that was counted began, in seconds since 1970.
+    pub(super) since: Option<u64>,
 }
 
 /// The buckets of one width.
@@ -58,7 +60,8 @@ pub struct Known {
 
 impl Default for Buckets {
     fn default() -> Self {
-        Self { tiers: TIERS.map(|(width, max)| Tier { width, max, buckets: BTreeMap::new() }) }
+        let tiers = TIERS.map(|(width, max)| Tier { width, max, buckets: BTreeMap::new() });
+        Self { tiers, since: None }
     }
 }
 
@@ -71,6 +74,8 @@ impl Buckets {
         upstreams: impl Iterator<Item = (&'a str, Figures)>,
     ) -> bool {
         let now = unix_ms / 1000;
+        let begun = now.saturating_sub(passed.as_secs());
+        self.since = Some(self.since.map_or(begun, |since| since.min(begun)));
         let news: Vec<(Arc<str>, Figures)> = upstreams
             .filter(|(_, figures)| !figures.is_empty())
             .map(|(name, figures)| (self.name(name), figures))
@@ -92,6 +97,7 @@ impl Buckets {
 
     /// What an earlier process has kept is added to what is there.
     pub(super) fn merge(&mut self, kept: Self) {
+        self.since = self.since.into_iter().chain(kept.since).min();
         for (own, kept) in self.tiers.iter_mut().zip(kept.tiers) {
             for (start, bucket) in kept.buckets {
                 let into = own.buckets.entry(start).or_default();
@@ -104,8 +110,9 @@ impl Buckets {
     /// What is known of the last `window`: by the finest buckets that reach so far back.
     pub(super) fn known(&self, window: Duration, unix_ms: u64) -> Known {
         let now = unix_ms / 1000;
-        let begun = self.tiers.iter().flat_map(|tier| tier.buckets.range(..=now).next());
-        let since = begun.map(|(start, _)| *start).min();
+        // What lies further back than all buckets is forgotten.
+        let oldest = self.tiers.iter().filter_map(|tier| tier.buckets.keys().next()).min();
+        let since = self.since.map(|since| since.max(oldest.copied().unwrap_or(since)));
         let reaches = |tier: &&Tier| tier.span() >= window.as_secs();
         let tier = self.tiers.iter().find(reaches).or(self.tiers.last());
         tier.map_or_else(Known::default, |tier| Known { since, ..tier.known(window.as_secs(), now) })

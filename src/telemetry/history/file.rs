@@ -32,6 +32,8 @@ pub(super) enum Unread {
 /// What stands below the first line.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
+    /// In seconds since 1970.
+    since: Option<u64>,
     tiers: Vec<KeptTier>,
 }
 
@@ -54,7 +56,8 @@ pub(super) fn text(buckets: &Buckets) -> String {
     let tiers = buckets.tiers.iter();
     let tiers =
         tiers.map(|tier| KeptTier { width: tier.width, buckets: tier.buckets.iter().map(bucket).collect() });
-    let body = serde_json::to_string(&Kept { tiers: tiers.collect() }).unwrap_or_default();
+    let body =
+        serde_json::to_string(&Kept { since: buckets.since, tiers: tiers.collect() }).unwrap_or_default();
     format!("{MARK}{}\n{body}", sum(&body))
 }
 
@@ -84,7 +87,7 @@ fn parse(bytes: &[u8]) -> Result<Buckets, String> {
         return Err("its sum is wrong".to_owned());
     }
     let kept: Kept = serde_json::from_str(body).map_err(|error| error.to_string())?;
-    let mut buckets = Buckets::default();
+    let mut buckets = Buckets { since: kept.since, ..Buckets::default() };
     let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
     for kept in kept.tiers {
         // Of a width that is not used any more nothing is taken.

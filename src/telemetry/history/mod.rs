@@ -27,6 +27,8 @@ use super::metrics::Metrics;
 pub struct History {
     recent: Mutex<Recent>,
     long: Mutex<Long>,
+    /// One writes at a time.
+    saving: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,8 @@ struct Long {
     file: Option<PathBuf>,
     /// The file has been read: it may be written.
     read: bool,
+    /// A bucket has ended that is not written down yet.
+    due: bool,
 }
 
 impl History {
@@ -46,8 +50,8 @@ impl History {
     #[must_use]
     pub fn new(file: Option<PathBuf>, now: Instant) -> Arc<Self> {
         let (buckets, seen) = (Buckets::default(), BTreeMap::new());
-        let long = Mutex::new(Long { buckets, seen, at: now, file, read: false });
-        Arc::new(Self { recent: Mutex::default(), long })
+        let long = Mutex::new(Long { buckets, seen, at: now, file, read: false, due: false });
+        Arc::new(Self { recent: Mutex::default(), long, saving: Mutex::default() })
     }
 
     /// One more step of the last minutes: to be called every [`STEP`].
@@ -56,9 +60,8 @@ impl History {
         locked(&self.recent).step(totals, now);
     }
 
-    /// Counts into the long past what has happened since the last time. `true`: a bucket has ended since, and [`History::save`]
-    /// is worth it.
-    pub fn count(&self, metrics: &Metrics, now: Instant, unix_ms: u64) -> bool {
+    /// Counts into the long past what has happened since the last time.
+    pub fn count(&self, metrics: &Metrics, now: Instant, unix_ms: u64) {
         let totals = metrics.totals();
         let mut long = locked(&self.long);
         let passed = now.saturating_duration_since(long.at);
@@ -66,8 +69,14 @@ impl History {
         let before = std::mem::take(&mut long.seen);
         let since = totals.iter().map(|(name, total)| (name.as_str(), total.since(before.get(name))));
         let ended = long.buckets.add(unix_ms, passed, since);
+        long.due |= ended;
         long.seen = totals;
-        ended
+    }
+
+    /// Whether a bucket has ended since this was asked last: [`History::save`] is worth it then.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        std::mem::take(&mut locked(&self.long).due)
     }
 
     /// How the upstream has fared lately.
@@ -130,6 +139,8 @@ impl History {
     /// # Errors
     /// The file cannot be written. The old one stays.
     pub fn save(&self) -> std::io::Result<()> {
+        // Who is at it already writes what was a moment ago: to wait for a disk that hangs would hold up the end.
+        let Ok(_alone) = self.saving.try_lock() else { return Ok(()) };
         let (path, text) = {
             let long = locked(&self.long);
             let Some(path) = long.file.clone().filter(|_| long.read) else { return Ok(()) };
