@@ -88,9 +88,7 @@ impl App {
         let in_force = InForce::now(loaded.shown());
         let Loaded { config, warnings, files, .. } = loaded;
         watcher.follow(files);
-        for warning in &warnings {
-            emit(&ConfigWarning { problem: &warning.to_string() });
-        }
+        warnings.iter().for_each(|warning| emit(&ConfigWarning { problem: &warning.to_string() }));
         raise_descriptor_limit();
         let workers = worker::count(config.server.workers);
         let sockets = Sockets::bind(&config, workers)?;

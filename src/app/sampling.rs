@@ -64,7 +64,7 @@ fn told(done: std::io::Result<()>, failing: &mut bool) {
     let failed = done.is_err();
     match done {
         Err(error) if !*failing => {
-            tracing::warn!(%error, "the report's file cannot be written: it is tried again")
+            tracing::warn!(%error, "the report's file cannot be written: it is tried again");
         }
         Ok(()) if *failing => tracing::info!("the report's file is written again"),
         Ok(()) | Err(_) => {}

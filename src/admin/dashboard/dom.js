@@ -94,7 +94,7 @@ export function chart(text, values, part = []) {
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": text, preserveAspectRatio: "none",
   });
   svg.append(drawn("line", { x1: 0, x2: WIDTH, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5, class: "ground" }));
-  for (const [kind, series] of [["all", values], ["part", part]]) {
+  for (const [kind, series] of [["all", values], ["part", part.some((value) => value > 0) ? part : []]]) {
     for (const run of runs(series)) {
       const points = run.map(([at, value]) => `${x(at, series.length).toFixed(1)},${y(value).toFixed(1)}`);
       const [first, last] = [run[0][0], run[run.length - 1][0]].map((at) => x(at, series.length).toFixed(1));

@@ -87,12 +87,16 @@ function show(event) {
   const details = Object.entries(about)
     .filter(([, value]) => !["", 0, false, null].includes(value) && typeof value !== "object")
     .map(([name, value]) => (name.endsWith("_ms") ? [name.slice(0, -3), span(value)] : [name, words(value)]));
-  const item = make("li", {},
+  const list = by("events");
+  // A thousand letters that are delivered are one line: what else has happened stays in sight.
+  const same = kind.startsWith("letter.") ? [...list.children].find((item) => item.dataset.same === `${kind} ${upstream}`) : null;
+  const times = Number(same?.dataset.times ?? 0) + 1;
+  same?.remove();
+  list.prepend(make("li", { "data-same": `${kind} ${upstream}`, "data-times": times },
     at ? time(at) : null,
     mark(LEVEL[kind] ?? "none", words(kind)),
     make("span", {}, upstream ?? ""),
-    make("small", {}, details.map(([name, value]) => `${words(name)} ${value}`).join(" · ")));
-  const list = by("events");
-  list.prepend(item);
+    times > 1 ? make("span", {}, `${times.toLocaleString("en")} times`) : null,
+    make("small", {}, details.map(([name, value]) => `${words(name)} ${value}`).join(" · "))));
   while (list.children.length > KEPT) list.lastChild.remove();
 }

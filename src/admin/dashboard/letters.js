@@ -79,7 +79,7 @@ export async function refresh(overview) {
   const page = await get("/api/v1/letters", { ...filter(), limit: String(wanted) });
   const { letters } = page;
   renew(by("letters").tBodies[0], letters.map(shown), JSON.stringify(letters));
-  by("letters").hidden = letters.length === 0;
+  by("letters").parentElement.hidden = letters.length === 0;
   by("letters-empty").textContent = letters.length ? "" : `No letter is ${state || "here"}.`;
   by("letters-more").hidden = !page.next || wanted >= MOST;
 }

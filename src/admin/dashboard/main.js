@@ -11,16 +11,25 @@ const EVERY = 2_000;
 const SLOWEST = 30_000;
 
 let timer = 0;
+let due = Infinity;
 let wait = EVERY;
 let asking = false;
 let again = false;
 let looked = 0;
 let seen = null;
 
-/** The next look, after so long. */
+/** The next look, after so long; one that is due earlier stays. */
 function next(after) {
+  const at = Date.now() + after;
+  if (document.hidden || at >= due) return;
   clearTimeout(timer);
-  if (!document.hidden) timer = setTimeout(look, after);
+  due = at;
+  timer = setTimeout(look, after);
+}
+
+function halt() {
+  clearTimeout(timer);
+  due = Infinity;
 }
 
 /** Something has happened: looks soon, or once more after the look that is under way; under a storm of events once a second. */
@@ -31,6 +40,7 @@ function soon() {
 
 async function look() {
   if (asking) return;
+  halt();
   asking = true;
   again = false;
   looked = Date.now();
@@ -83,7 +93,7 @@ function open() {
 
 /** The door, for who has none that is known. */
 function shut(error) {
-  clearTimeout(timer);
+  halt();
   events.stop();
   if (error?.status === 401 || !error) keep("");
   by("board").hidden = true;
@@ -152,7 +162,7 @@ by("leave").addEventListener("click", () => {
   say("The token is forgotten.");
 });
 document.addEventListener("visibilitychange", () => {
-  clearTimeout(timer);
+  halt();
   if (document.hidden) events.stop();
   else if (by("door").hidden) {
     if (!by("board").hidden) events.start(soon);

@@ -176,3 +176,73 @@ fn label<'a>(metric: &'a Metric, name: &str) -> &'a str {
 fn count(metric: &Metric) -> u64 {
     metric.get_counter().get_value() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::breaker::State;
+
+    #[test]
+    fn every_counter_is_found_where_it_is() {
+        let metrics = Metrics::new().unwrap();
+        let (own, route, breaker) =
+            (metrics.upstream("api"), metrics.route("api", "/"), metrics.breaker("api", ""));
+        let of_route = metrics.breaker("api", "/");
+        let before = metrics.totals();
+        assert_eq!(before.get("api").unwrap().since(None), Figures::default());
+        let took = Duration::from_millis(20);
+        for (status, source) in [
+            (200, Source::Upstream),
+            (404, Source::Upstream),
+            (429, Source::Upstream),
+            (503, Source::Fender),
+            (200, Source::Fallback),
+            (202, Source::DeadLetter),
+            (499, Source::Fender),
+        ] {
+            route.answered(status, source, took);
+        }
+        for outcome in Outcome::ALL {
+            own.attempt_ended(outcome);
+            own.attempt_took(took);
+        }
+        own.policies.retried("timeout");
+        own.policies.retried("connect");
+        breaker.turned(State::Closed, State::Open);
+        breaker.turned(State::Open, State::HalfOpen);
+        breaker.stood_open(Duration::from_secs(3));
+        of_route.stood_open(Duration::from_secs(2));
+        own.letters.captured("timeout");
+        own.letters.captured("connect");
+        own.letters.refused("full");
+        own.letters.replayed(Outcome::Success);
+        own.letters.replayed(Outcome::Transient);
+        // What no route took is nobody's.
+        metrics.route("", "").answered(404, Source::Fender, took);
+        let after = metrics.totals();
+        assert_eq!(after.keys().collect::<Vec<_>>(), ["api"]);
+        let (before, after) = (before.get("api"), after.get("api").unwrap());
+        let wanted = Figures {
+            answered: [3, 1, 1, 1],
+            failed: 2,
+            cancelled: 1,
+            attempts: 5,
+            attempts_failed: 3,
+            retries: 2,
+            open_ms: 3000,
+            opened: 1,
+            captured: 2,
+            refused: 1,
+            delivered: 1,
+        };
+        assert_eq!(after.since(before), wanted);
+        assert_eq!(after.since(Some(after)), Figures::default());
+        let latency = after.latency_since(before);
+        assert_eq!((latency.buckets.iter().sum::<u64>(), latency.sum), (6, 6 * took));
+    }
+
+    #[test]
+    fn a_counter_that_begins_anew_is_not_below_zero() {
+        assert_eq!((grown(7, 5), grown(2, 5), grown(u64::MAX, 0)), (2, 2, u32::MAX));
+    }
+}
