@@ -87,6 +87,28 @@ class Page:
         self.context.close()
 
 
+def harness(browser):
+    """What the other parts rely on: a violation, an error and a bad contrast do not pass unseen."""
+    it = Page(browser)
+    page = it.enter()
+    page.evaluate("document.body.append(Object.assign(document.createElement('script'), { textContent: 'document.title = \"owned\"' }))")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">x</p>')")
+    page.evaluate("fetch('http://127.0.0.1:9/').catch(() => {})")
+    page.evaluate("setTimeout(() => missing(), 0)")
+    page.wait_for_timeout(500)
+    for part in ("policy: script-src-elem", "policy: style-src-attr", "policy: connect-src", "missing is not defined"):
+        assert any(part in said for said in it.said), (part, it.said)
+    assert page.title() != "owned"
+    it.accessible("as it is")
+    page.evaluate("document.querySelector('#freshness').style.color = '#999'")
+    try:
+        it.accessible("made worse")
+    except AssertionError as found:
+        assert "color-contrast" in str(found)
+    else:
+        raise AssertionError("axe does not see what is hard to see")
+
+
 def door(browser):
     it = Page(browser)
     it.expected = ["401"]
@@ -140,6 +162,10 @@ def breaker(browser):
     expect(dialog.get_by_role("table", name="Breakers")).to_contain_text("3 (75%)")
     it.accessible("an upstream")
     it.shot("upstream-wide", full_page=False)
+    # What stands behind it goes on, and the focus finds its way back all the same.
+    for _ in range(2):
+        with page.expect_response("**/api/v1/breakers"):
+            pass
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(page.get_by_role("button", name="openai", exact=True)).to_be_focused()
@@ -263,6 +289,8 @@ def keyboard(browser):
     page.keyboard.press("Space")
     expect(page.get_by_role("status")).to_have_text("The letter is discarded.")
     expect(page.locator("#letters tbody tr")).to_have_count(1)
+    # What had the focus is gone: the next one has it.
+    expect(page.locator("#letters tbody tr button")).to_be_focused()
     # States of letters by the arrows.
     page.locator("#state-parked").focus()
     page.keyboard.press("ArrowRight")

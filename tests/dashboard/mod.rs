@@ -82,6 +82,11 @@ fn play(part: &str) {
 }
 
 #[test]
+fn the_harness_hears_violations_errors_and_sees_bad_contrast() {
+    play("harness");
+}
+
+#[test]
 fn it_asks_for_a_token_and_forgets_it() {
     play("door");
 }

@@ -22,14 +22,37 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** Puts new children in the place of the old ones, unless they say the same: then the focus and the reader stay where they are. */
+/** Puts new children in the place of the old ones, unless they say the same: what has not changed is not read out again. */
 export function renew(parent, children, key) {
   if (parent.dataset.key === key) return false;
-  const focused = parent.contains(document.activeElement) ? document.activeElement.dataset.is : null;
   parent.replaceChildren(...children);
   parent.dataset.key = key;
-  if (focused) parent.querySelector(`[data-is="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   return true;
+}
+
+/** Brings a table's rows up to date. Cells that say the same stay, and with them the focus, a selection and a reader's place. */
+export function renewRows(body, rows) {
+  const gone = new Map([...body.rows].map((row) => [row.dataset.row, row]));
+  const focused = document.activeElement;
+  rows.forEach((fresh, at) => {
+    const kept = gone.get(fresh.dataset.row);
+    gone.delete(fresh.dataset.row);
+    if (kept) {
+      kept.className = fresh.className;
+      [...fresh.cells].forEach((cell, n) => cell.isEqualNode(kept.cells[n]) || kept.cells[n].replaceWith(cell));
+    }
+    const row = kept ?? fresh;
+    if (body.rows[at] !== row) body.insertBefore(row, body.rows[at] ?? null);
+  });
+  gone.forEach((row) => row.remove());
+  if (!focused.isConnected) (body.querySelector("button") ?? focus(body))?.focus({ preventScroll: true });
+}
+
+/** The heading of the part in which something is, made ready to take the focus. */
+function focus(within) {
+  const heading = within.closest("section")?.querySelector("h2");
+  heading?.setAttribute("tabindex", "-1");
+  return heading;
 }
 
 /** A row of a table. Each cell: what stands in it, and the column's name, which small screens show. */
@@ -167,7 +190,11 @@ export function detail(title, ...children) {
   const dialog = by("detail");
   by("detail-title").textContent = title;
   by("detail-body").replaceChildren(...children);
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    const [opener, home] = [document.activeElement, focus(document.activeElement)];
+    dialog.addEventListener("close", () => opener.isConnected || home?.focus(), { once: true });
+    dialog.showModal();
+  }
   by("detail-title").focus();
 }
 

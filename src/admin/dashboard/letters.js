@@ -1,7 +1,7 @@
 // The letters: which writes wait, why, and an operator's word to them.
 
 import { No, get, maybe, post } from "./api.js";
-import { by, bytes, choice, detail, make, many, mark, pairs, renew, row, say, span, sure, table, time, words } from "./dom.js";
+import { by, bytes, choice, detail, make, many, mark, pairs, renew, renewRows, row, say, span, sure, table, time, words } from "./dom.js";
 
 const STATES = ["parked", "pending", "sending", "delivered", "discarded"];
 const LEVEL = { parked: "bad", pending: "warn", sending: "warn", delivered: "good", discarded: "none" };
@@ -78,7 +78,7 @@ export async function refresh(overview) {
   count();
   const page = await get("/api/v1/letters", { ...filter(), limit: String(wanted) });
   const { letters } = page;
-  renew(by("letters").tBodies[0], letters.map(shown), JSON.stringify(letters));
+  renewRows(by("letters").tBodies[0], letters.map(shown));
   by("letters").parentElement.hidden = letters.length === 0;
   by("letters-empty").textContent = letters.length ? "" : `No letter is ${state || "here"}.`;
   by("letters-more").hidden = !page.next || wanted >= MOST;
@@ -137,8 +137,8 @@ function shown(letter) {
       make("small", {}, words(letter.parked_because ?? letter.reason ?? ""))],
     ["Attempts", make("span", { class: "figure" }, String(letter.attempts.length)),
       make("small", {}, letter.state === "pending" && letter.next_attempt_at ? make("span", {}, "next ", time(letter.next_attempt_at)) : "")],
-    ["", make("button", { type: "button", "data-is": `letter ${letter.id}`, "aria-label": `Open letter ${letter.id}`, onclick: () => open(letter.id) }, "Open")],
-  ]);
+    ["", make("button", { type: "button", "aria-label": `Open letter ${letter.id}`, onclick: () => open(letter.id) }, "Open")],
+  ], { "data-row": letter.id });
 }
 
 async function open(id) {

@@ -1,7 +1,7 @@
 // How each upstream has fared over a day or a week.
 
 import { get } from "./api.js";
-import { by, choice, make, many, renew, row, share, span } from "./dom.js";
+import { by, choice, make, many, renewRows, row, share, span } from "./dom.js";
 
 /** It changes slowly. */
 const EVERY = 30_000;
@@ -21,7 +21,7 @@ export async function refresh() {
   if (Date.now() - asked < EVERY) return;
   asked = Date.now();
   const report = await get("/api/v1/report", { window: window_ });
-  renew(by("report").tBodies[0], report.upstreams.map(shown), JSON.stringify(report.upstreams));
+  renewRows(by("report").tBodies[0], report.upstreams.map(shown));
   const part = report.lacking_seconds > report.bucket_seconds ? `Counted for ${span(report.covered_seconds * 1000)} of this window. ` : "";
   const since = report.since ? `Known since ${new Date(report.since).toLocaleString()}` : "Nothing is known yet";
   const kept = report.kept_in === "memory" ? ", until the process ends" : "";
@@ -39,5 +39,5 @@ function shown(upstream) {
     ["Breaker open", make("span", { class: "figure" }, upstream.breaker_open_seconds ? span(upstream.breaker_open_seconds * 1000) : "–"),
       make("small", {}, upstream.breaker_opened ? many(upstream.breaker_opened, "time") : "")],
     ["Letters", make("span", { class: "figure" }, `${letters.captured.toLocaleString("en")} kept`), make("small", {}, `${letters.delivered.toLocaleString("en")} delivered`)],
-  ]);
+  ], { "data-row": upstream.upstream });
 }

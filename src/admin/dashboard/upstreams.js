@@ -1,7 +1,7 @@
 // The upstreams: which of them is sick, why, and how it fares.
 
 import { get } from "./api.js";
-import { by, chart, detail, make, many, mark, number, pairs, renew, row, say, span, table, words } from "./dom.js";
+import { by, chart, detail, make, many, mark, number, pairs, renewRows, row, say, span, table, words } from "./dom.js";
 
 const LEVEL = { closed: "good", open: "bad", half_open: "warn", forced_open: "bad", forced_closed: "warn" };
 const badness = (upstream) =>
@@ -40,7 +40,7 @@ export function wrong(listed, breakers) {
 const sorted = (listed) => [...listed].sort((one, other) => badness(other) - badness(one) || one.name.localeCompare(other.name));
 
 export function show(listed, breakers) {
-  renew(by("upstreams").tBodies[0], sorted(listed).map((upstream) => shown(upstream, breakers)), JSON.stringify([listed, breakers]));
+  renewRows(by("upstreams").tBodies[0], sorted(listed).map((upstream) => shown(upstream, breakers)));
 }
 
 function shown(upstream, breakers) {
@@ -52,7 +52,7 @@ function shown(upstream, breakers) {
   const failed = lately.failed_per_second;
   return row([
     ["Upstream",
-      make("button", { type: "button", class: "link", "data-is": `upstream ${upstream.name}`, onclick: () => look(upstream.name) }, upstream.name),
+      make("button", { type: "button", class: "link", onclick: () => look(upstream.name) }, upstream.name),
       make("small", {}, [upstream.dialect, upstream.criticality === "normal" ? "" : upstream.criticality].filter(Boolean).join(" · "))],
     ["Breaker", mark(LEVEL[upstream.breaker], words(upstream.breaker)),
       make("small", {}, [
@@ -76,7 +76,7 @@ function shown(upstream, breakers) {
       make("small", {}, lately.retries_per_second ? `${number(lately.retries_per_second)}/s made` : "")],
     ["Letters", make("span", { class: "figure" }, `${upstream.pending_letters} pending`),
       make("small", { class: upstream.parked_letters ? "bad" : "" }, upstream.parked_letters ? `${upstream.parked_letters} parked` : "")],
-  ], { class: badness(upstream) >= 3 ? "sick" : "" });
+  ], { "data-row": upstream.name, class: badness(upstream) >= 3 ? "sick" : "" });
 }
 
 async function look(name) {
