@@ -92,7 +92,7 @@ def harness(browser):
     it = Page(browser)
     page = it.enter()
     page.evaluate("document.body.append(Object.assign(document.createElement('script'), { textContent: 'document.title = \"owned\"' }))")
-    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">x</p>')")
+    page.evaluate("document.querySelector('#letters-part').insertAdjacentHTML('beforeend', '<p style=\"color: red\">x</p>')")
     page.evaluate("fetch('http://127.0.0.1:9/').catch(() => {})")
     page.evaluate("setTimeout(() => missing(), 0)")
     page.wait_for_timeout(500)
