@@ -171,6 +171,29 @@ fn it_outlives_a_restart() {
     assert_eq!(counted()["requests"].as_u64(), before["requests"].as_u64().map(|requests| requests + 1));
 }
 
+/// A rolling update: the new process waits for the store, and must not touch what the old one still writes.
+#[test]
+fn who_waits_for_the_store_neither_reads_nor_writes_the_file_until_it_is_held() {
+    let upstream = obedient();
+    let (setup, _folder, file) = house(&upstream);
+    let old = setup.clone().start();
+    traffic(&old);
+    let wait = || {
+        let next = setup.clone().start();
+        next.logged("the store cannot be opened: no letter is taken until it can");
+        next
+    };
+    let gave_up = wait();
+    gave_up.sigterm();
+    assert!(gave_up.wait_exit(Duration::from_secs(20)).success());
+    assert!(!file.exists(), "what it did not hold it did not write");
+    let next = wait();
+    assert_eq!(next.get("/200").status(), 200);
+    old.sigterm();
+    assert!(old.wait_exit(Duration::from_secs(20)).success());
+    eventually("the old one's counts and its own", || of(&report(&next, ""), "api")["requests"] == 12);
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_set_aside_and_stops_nothing() {
     let upstream = obedient();

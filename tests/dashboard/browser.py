@@ -175,7 +175,7 @@ def breaker(browser):
 def letters(browser):
     park_letters(5)
     it = Page(browser)
-    it.expected = ["/api/v1/requests/"]
+    it.expected = ["/api/v1/requests/", "412"]
     page = it.enter()
     rows = page.locator("#letters tbody tr")
     expect(rows).to_have_count(5)
@@ -188,6 +188,17 @@ def letters(browser):
     assert dialog.locator("img, script").count() == 0
     it.accessible("a letter")
     it.shot("letter-wide", full_page=False)
+    page.keyboard.press("Escape")
+
+    # Where its story is known it is told, in whatever shape it comes.
+    story = {"id": "x", "route": "/whatsapp", "steps": [{"at": "now", "what": "retry refused", "numbers": {"budget": 0.5}}, f"kept {MARKUP}"]}
+    page.route("**/api/v1/requests/*", lambda route: route.fulfill(json=story))
+    rows.first.get_by_role("button").click()
+    for part in ("Its story", "retry refused", "budget", f"kept {MARKUP}"):
+        expect(dialog).to_contain_text(part)
+    assert dialog.locator("img, script").count() == 0
+    it.accessible("a story")
+    page.unroute_all()
     page.keyboard.press("Escape")
 
     # One given up, after a second thought.
@@ -211,18 +222,30 @@ def letters(browser):
     expect(rows).to_have_count(3)
     expect(page.locator('label[for="state-delivered"]')).to_have_text("delivered 1")
 
+    # Somebody else is faster.
+    rows.first.get_by_role("button").click()
+    expect(dialog).to_contain_text("nobody knows")
+    letter = dialog.get_by_role("heading").first.text_content().split()[-1]
+    bearer = f"Bearer {OPERATOR}"
+    assert ask(f"{ADMIN}/api/v1/letters/{letter}/discard", b"", authorization=bearer) == 200
+    dialog.get_by_role("button", name="Replay", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text("The letter has changed since: look again.")
+    expect(dialog.locator(".mark").first).to_have_text("discarded")
+    page.keyboard.press("Escape")
+    expect(rows).to_have_count(2)
+
     # The rest of them at once.
-    page.get_by_role("button", name="Replay all 3…").click()
-    question = page.get_by_role("alertdialog", name="Replay 3 letters?")
+    page.get_by_role("button", name="Replay all 2…").click()
+    question = page.get_by_role("alertdialog", name="Replay 2 letters?")
     question.get_by_role("button", name="Cancel").click()
-    expect(rows).to_have_count(3)
-    page.get_by_role("button", name="Replay all 3…").click()
+    expect(rows).to_have_count(2)
+    page.get_by_role("button", name="Replay all 2…").click()
     question.get_by_role("button", name="Replay them").click()
-    expect(page.get_by_role("status")).to_contain_text("3 letters on their way again")
-    expect(page.locator('label[for="state-delivered"]')).to_have_text("delivered 4")
+    expect(page.get_by_role("status")).to_contain_text("2 letters on their way again")
+    expect(page.locator('label[for="state-delivered"]')).to_have_text("delivered 3")
     expect(page.locator("#events")).to_contain_text("letter.delivered")
     page.locator('label[for="state-delivered"]').click()
-    expect(rows).to_have_count(4)
+    expect(rows).to_have_count(3)
     rows.first.get_by_role("button").click()
     expect(dialog.get_by_role("table", name="Attempts")).to_contain_text("success")
     page.keyboard.press("Escape")

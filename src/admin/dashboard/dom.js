@@ -45,7 +45,10 @@ export function renewRows(body, rows) {
     if (body.rows[at] !== row) body.insertBefore(row, body.rows[at] ?? null);
   });
   gone.forEach((row) => row.remove());
-  if (!focused.isConnected) (body.querySelector("button") ?? focus(body))?.focus({ preventScroll: true });
+  // A row that was moved has lost it, too.
+  if (document.activeElement === focused) return;
+  const heir = focused.isConnected ? focused : body.querySelector("button") ?? focus(body);
+  heir?.focus({ preventScroll: true });
 }
 
 /** The heading of the part in which something is, made ready to take the focus. */

@@ -6,7 +6,7 @@ import { by, bytes, choice, detail, make, many, mark, pairs, renew, renewRows, r
 const STATES = ["parked", "pending", "sending", "delivered", "discarded"];
 const LEVEL = { parked: "bad", pending: "warn", sending: "warn", delivered: "good", discarded: "none" };
 /** On a page, and on the screen. */
-const PAGE = 25;
+const PAGE = 10;
 const MOST = 500;
 /** One bulk call acts on no more. */
 const BULK = 10_000;
@@ -29,6 +29,7 @@ let wanted = PAGE;
 let counts = {};
 let operates = false;
 let changed = () => {};
+let stats = { upstream: "", at: 0, counts: {} };
 
 export function prepare(soon) {
   changed = soon;
@@ -83,8 +84,6 @@ export async function refresh(overview) {
   by("letters-empty").textContent = letters.length ? "" : `No letter is ${state || "here"}.`;
   by("letters-more").hidden = !page.next || wanted >= MOST;
 }
-
-let stats = { upstream: "", at: 0, counts: {} };
 
 /** Letters by state. Those of one upstream are counted in the log itself, which may be long: not at every look. */
 async function counted(log, upstream) {
@@ -171,7 +170,7 @@ function tell(letter, story) {
       ["Write", make("span", { class: "path" }, `${letter.method} ${letter.path}`)], ["Body", bytes(letter.body_bytes)],
       ["Captured", time(letter.created_at)], ["Stored for", words(letter.reason)], ["What the failed attempt did", words(letter.verdict)],
       ["May be sent twice", letter.repeatable ? "yes" : "no"], ["Next attempt", letter.next_attempt_at ? time(letter.next_attempt_at) : null],
-      ["Expires", time(letter.expires_at)], ["Ordered by", letter.order_key], ["Idempotency key", letter.idempotency_key],
+      ["Given up at", letter.state === "pending" ? time(letter.expires_at) : null], ["Ordered by", letter.order_key], ["Idempotency key", letter.idempotency_key],
       ["Sealed with", letter.sealed_with], ["Locked", letter.locked]]),
     attempts.length ? table("Attempts", ["At", "Outcome", "Status", "Answer", "Took"], attempts) : make("p", { class: "quiet" }, "No attempt to deliver it has been made yet."),
     ...(story ? [make("h3", {}, "Its story"), told(story)] : []));

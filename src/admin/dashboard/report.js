@@ -35,7 +35,7 @@ function shown(upstream) {
     ["Availability", make("span", { class: "figure" }, share(upstream.availability)),
       make("small", { class: upstream.failed ? "bad" : "" }, upstream.failed ? `${upstream.failed.toLocaleString("en")} failed` : "")],
     ["Upstream itself", make("span", { class: "figure" }, share(upstream.upstream_availability))],
-    ["Retries", make("span", { class: "figure" }, share(upstream.retry_share)), make("small", {}, "of attempts")],
+    ["Retries", make("span", { class: "figure" }, share(upstream.retry_share)), make("small", {}, upstream.retries ? `${upstream.retries.toLocaleString("en")} made` : "")],
     ["Breaker open", make("span", { class: "figure" }, upstream.breaker_open_seconds ? span(upstream.breaker_open_seconds * 1000) : "–"),
       make("small", {}, upstream.breaker_opened ? many(upstream.breaker_opened, "time") : "")],
     ["Letters", make("span", { class: "figure" }, `${letters.captured.toLocaleString("en")} kept`), make("small", {}, `${letters.delivered.toLocaleString("en")} delivered`)],

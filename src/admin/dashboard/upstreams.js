@@ -17,8 +17,9 @@ function reason(breaker) {
   const counted = breaker.calls
     ? `${breaker.failures} of ${many(breaker.calls, "call")} failed${breaker.slow ? `, ${breaker.slow} slow` : ""}`
     : breaker.consecutive_failures ? `${many(breaker.consecutive_failures, "failure")} in a row` : "";
+  const again = breaker.reopenings ? `it has opened again ${many(breaker.reopenings, "time")}` : "";
   const probing = breaker.state === "half_open" ? "probes are on their way" : "";
-  return of + some + [counted, probing].filter(Boolean).join("; ");
+  return of + some + ([counted, again, probing].filter(Boolean).join("; ") || "nothing has been counted since it opened");
 }
 
 /** What is wrong with the upstreams, the worst first. */
@@ -74,8 +75,8 @@ function shown(upstream, breakers) {
       make("small", { class: upstream.queued ? "bad" : "" }, upstream.queued ? `${upstream.queued} wait` : "")],
     ["Retries left", make("span", { class: "figure" }, number(upstream.retry_budget_available)),
       make("small", {}, lately.retries_per_second ? `${number(lately.retries_per_second)}/s made` : "")],
-    ["Letters", make("span", { class: "figure" }, `${upstream.pending_letters} pending`),
-      make("small", { class: upstream.parked_letters ? "bad" : "" }, upstream.parked_letters ? `${upstream.parked_letters} parked` : "")],
+    ["Letters", make("span", { class: "figure" }, `${upstream.pending_letters.toLocaleString("en")} pending`),
+      make("small", { class: upstream.parked_letters ? "bad" : "" }, upstream.parked_letters ? `${upstream.parked_letters.toLocaleString("en")} parked` : "")],
   ], { "data-row": upstream.name, class: badness(upstream) >= 3 ? "sick" : "" });
 }
 
