@@ -12,6 +12,7 @@ mod admin;
 mod blackbox;
 mod clients;
 mod config;
+mod dashboard;
 mod deadletter;
 mod deploy;
 mod dialect;

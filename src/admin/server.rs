@@ -27,7 +27,8 @@ use super::counted::Counted;
 use super::line::Line;
 use super::state::Admin;
 use super::{
-    auth, breakers, degradation, events, health, letters, openapi, problem, process, requests, upstreams,
+    auth, breakers, dashboard, degradation, events, health, letters, openapi, problem, process, report,
+    requests, upstreams,
 };
 use crate::deadletter::Store;
 use crate::telemetry::feed::Feed;
@@ -60,8 +61,10 @@ pub(super) fn calls(letters: Option<Store>, feed: Option<Arc<Feed>>) -> Vec<Call
         letters::calls_on(letters, feed),
         requests::calls(),
         events::calls(),
+        report::calls(),
         process::calls(),
         vec![own],
+        dashboard::calls(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -19,6 +19,7 @@ use crate::ready::{Pulse, Readiness};
 use crate::route::Table;
 use crate::telemetry::access;
 use crate::telemetry::feed::Feed;
+use crate::telemetry::history::History;
 use crate::telemetry::letters::LiveStore;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::{Live, LiveUpstream, Metrics};
@@ -82,6 +83,8 @@ pub struct Admin {
     /// `None`: no upstream's writes are kept.
     pub letters: Option<Store>,
     pub metrics: Arc<Metrics>,
+    /// What was: for charts and the report.
+    pub history: Arc<History>,
     pub readiness: Readiness,
     pub pulses: Arc<[Pulse]>,
     pub started: Instant,

@@ -14,8 +14,10 @@ use super::auth::Caller;
 use super::call::{Call, Rule};
 use super::problem::No;
 use super::state::Admin;
-use super::view::{Breaker, Glance, Overview};
+use super::view::{Breaker, Glance, Overview, rounded};
 use crate::clock;
+use crate::telemetry::history::STEP;
+use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 
 pub(super) fn calls() -> Vec<Call> {
@@ -39,7 +41,43 @@ pub(super) fn calls() -> Vec<Call> {
 /// Upstreams.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Upstreams {
-    upstreams: Vec<Glance>,
+    upstreams: Vec<Charted>,
+}
+
+/// An upstream at a glance, with its last minutes.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Charted {
+    #[serde(flatten)]
+    glance: Glance,
+    history: History,
+}
+
+/// The last ten minutes of an upstream, a value a step, the newest last; shorter after a start.
+#[derive(Debug, Serialize, JsonSchema)]
+struct History {
+    step_seconds: u64,
+    requests_per_second: Vec<f64>,
+    /// Answered 429 or 5xx, whoever said so.
+    failed_per_second: Vec<f64>,
+    /// Of attempts, read from the histogram's buckets. Null without an attempt.
+    latency_p95_ms: Vec<Option<f64>>,
+}
+
+impl Charted {
+    fn of(admin: &Admin, upstream: &Upstream, now: Instant) -> Self {
+        let all = |values: Vec<f64>| values.into_iter().map(rounded).collect();
+        let chart = admin.history.chart(upstream.name());
+        let latencies = chart.latency_p95_ms.into_iter();
+        Self {
+            glance: Glance::of(admin, upstream, now),
+            history: History {
+                step_seconds: STEP.as_secs(),
+                requests_per_second: all(chart.requests_per_second),
+                failed_per_second: all(chart.failed_per_second),
+                latency_p95_ms: latencies.map(|value| value.map(rounded)).collect(),
+            },
+        }
+    }
 }
 
 /// All of one upstream.
@@ -90,7 +128,7 @@ async fn list(State(admin): State<Arc<Admin>>, Extension(caller): Extension<Call
     let now = clock::now();
     let table = admin.table.load();
     let seen = table.upstreams().iter().filter(|upstream| caller.reaches(upstream.name()));
-    Json(Upstreams { upstreams: seen.map(|upstream| Glance::of(&admin, upstream, now)).collect() })
+    Json(Upstreams { upstreams: seen.map(|upstream| Charted::of(&admin, upstream, now)).collect() })
 }
 
 async fn one(

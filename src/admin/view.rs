@@ -16,6 +16,7 @@ use crate::drain::Phase;
 use crate::policy::breaker::State;
 use crate::policy::degradation::Level;
 use crate::ready::Pulse;
+use crate::telemetry::history;
 use crate::telemetry::webhooks::{Webhook, WebhookFigures};
 use crate::upstream::Upstream;
 use crate::upstream::breaker::BreakerCell;
@@ -117,6 +118,41 @@ pub(super) struct Glance {
     pending_letters: u64,
     /// Letters that wait for an operator.
     parked_letters: u64,
+    /// How it has fared in the last half minute.
+    lately: Lately,
+}
+
+/// What happened lately, from the counters.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Lately {
+    /// Over so long; 0 in the first seconds of the process.
+    seconds: f64,
+    /// Requests answered…
+    requests_per_second: f64,
+    /// …and those of them that were answered 429 or 5xx, whoever said so.
+    failed_per_second: f64,
+    retries_per_second: f64,
+    /// From an attempt's start to its response's head. Null without an attempt.
+    latency_avg_ms: Option<f64>,
+    /// That below which 95 of 100 attempts were, read from the histogram's buckets. Null without an attempt.
+    latency_p95_ms: Option<f64>,
+}
+
+impl From<history::Rates> for Lately {
+    #[expect(clippy::cast_precision_loss, reason = "counts of half a minute")]
+    fn from(rates: history::Rates) -> Self {
+        let seconds = rates.over.as_secs_f64();
+        let per_second = |count: u64| if seconds > 0.0 { rounded(count as f64 / seconds) } else { 0.0 };
+        let ms = |span: Duration| rounded(span.as_secs_f64() * 1000.0);
+        Self {
+            seconds,
+            requests_per_second: per_second(rates.requests),
+            failed_per_second: per_second(rates.failed),
+            retries_per_second: per_second(rates.retries),
+            latency_avg_ms: rates.latency_average.map(ms),
+            latency_p95_ms: rates.latency_p95.map(ms),
+        }
+    }
 }
 
 impl Glance {
@@ -143,6 +179,7 @@ impl Glance {
             shed: settings.shed_at.sheds(admin.degradation.level()),
             pending_letters: letters(Standing::Pending) + letters(Standing::Sending),
             parked_letters: letters(Standing::Parked),
+            lately: admin.history.rates(upstream.name()).into(),
         }
     }
 }
@@ -175,6 +212,19 @@ pub(super) struct Overview {
     webhooks: Option<Vec<WebhookView>>,
     /// Those that the token sees.
     upstreams: Vec<Glance>,
+    /// Whose token it is; null without one.
+    caller: Option<Myself>,
+}
+
+/// Who asks.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Myself {
+    /// The token's name.
+    name: String,
+    #[schemars(extend("enum" = ["viewer", "operator"]))]
+    role: &'static str,
+    /// What it is bounded to; null: nothing.
+    upstreams: Option<Vec<String>>,
 }
 
 /// How a webhook fares, in events.
@@ -274,6 +324,11 @@ impl Overview {
                 .filter(|caller| caller.views_all())
                 .map(|_| admin.own.webhooks.load().iter().map(|webhook| WebhookView::of(webhook)).collect()),
             upstreams: seen.map(|upstream| Glance::of(admin, upstream, now)).collect(),
+            caller: caller.map(|caller| Myself {
+                name: caller.name().to_owned(),
+                role: if caller.operates() { "operator" } else { "viewer" },
+                upstreams: caller.upstreams().map(<[String]>::to_vec),
+            }),
         }
     }
 }
@@ -286,6 +341,11 @@ pub(super) fn status(admin: &Admin, level: Level) -> &'static str {
         Level::Critical => "unhealthy",
         Level::Minor | Level::Moderate | Level::Severe => "degraded",
     }
+}
+
+/// Nobody reads more digits of a rate.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 pub(super) fn millis(span: Duration) -> u64 {

@@ -108,6 +108,7 @@ impl Control {
             // From the first event on.
             self.renew_hooks(&self.config.notify.clone(), 0).map_err(Error::Config)?;
             tokio::spawn(watch_over(Arc::clone(&self.admin)));
+            tokio::spawn(super::sampling::run(Arc::clone(&self.admin)));
             self.announce_ready().await;
             let cause = self.serve(&mut signals, reloads).await;
             let cut = self.drain(cause, &mut signals).await;

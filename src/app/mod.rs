@@ -4,6 +4,7 @@
 mod build;
 mod control;
 mod replaying;
+mod sampling;
 mod worker;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::ready::{Pulse, Readiness};
 use crate::telemetry::access;
 use crate::telemetry::events::{self, ConfigWarning, Listening, StoreOpened, StoreUnopened, emit};
 use crate::telemetry::feed::Feed;
+use crate::telemetry::history::History;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Degradation;
@@ -87,9 +89,7 @@ impl App {
         let in_force = InForce::now(&loaded);
         let Loaded { config, warnings, files, .. } = loaded;
         watcher.follow(files);
-        for warning in &warnings {
-            emit(&ConfigWarning { problem: &warning.to_string() });
-        }
+        warnings.iter().for_each(|warning| emit(&ConfigWarning { problem: &warning.to_string() }));
         raise_descriptor_limit();
         let workers = worker::count(config.server.workers);
         let sockets = Sockets::bind(&config, workers)?;
@@ -132,6 +132,7 @@ impl App {
             metrics,
             readiness,
             pulses: std::iter::repeat_with(Pulse::default).take(workers).collect(),
+            history: History::new(sampling::file(&config), clock::now()),
             started: clock::now(),
             connections,
             logging,
@@ -199,6 +200,7 @@ impl App {
         replaying::store_what_is_under_way(&proxy);
         proxy.drain.advance(Phase::Cut);
         worker::join(&workers);
+        sampling::end(&admin);
         let letters_pending = replaying::end(&proxy, replaying);
         emit(&events::DrainEnded { cut, letters_pending });
         access::close();

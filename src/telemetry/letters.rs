@@ -57,9 +57,9 @@ const STATES: [&str; 5] = ["pending", "sending", "delivered", "parked", "discard
 #[derive(Debug)]
 pub(super) struct LetterVectors {
     letters: IntGaugeVec,
-    captured: IntCounterVec,
-    refused: IntCounterVec,
-    replays: IntCounterVec,
+    pub(super) captured: IntCounterVec,
+    pub(super) refused: IntCounterVec,
+    pub(super) replays: IntCounterVec,
     oldest: Gauge,
     bytes: IntGauge,
     healthy: IntGauge,

@@ -29,6 +29,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Upstream, Self::Fallback, Self::Fender, Self::DeadLetter];
+
     /// The label's value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -45,11 +48,11 @@ impl Source {
 #[derive(Debug)]
 pub struct Metrics {
     pub(super) registry: Registry,
-    requests: Family<Count>,
+    pub(super) requests: Family<Count>,
     request_seconds: Family<Spans>,
     stream_seconds: Family<Spans>,
-    attempts: Family<Count>,
-    attempt_seconds: Family<Spans>,
+    pub(super) attempts: Family<Count>,
+    pub(super) attempt_seconds: Family<Spans>,
     stale: IntCounterVec,
     unretained: IntCounterVec,
     in_flight: Family<Level>,
@@ -60,9 +63,9 @@ pub struct Metrics {
     log_lines_dropped: IntGauge,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
-    policies: PolicyVectors,
+    pub(super) policies: PolicyVectors,
     streams: StreamVectors,
-    letters: LetterVectors,
+    pub(super) letters: LetterVectors,
 }
 
 /// What is measured by looking, at the moment of a scrape.

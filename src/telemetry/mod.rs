@@ -6,6 +6,7 @@
 pub mod access;
 pub mod events;
 pub mod feed;
+pub mod history;
 mod letter_events;
 pub mod letters;
 pub mod logging;

@@ -24,14 +24,14 @@ const TURNS: [(State, State); 4] = [
 /// The vectors themselves.
 #[derive(Debug)]
 pub(super) struct PolicyVectors {
-    retries: IntCounterVec,
+    pub(super) retries: IntCounterVec,
     retries_refused: IntCounterVec,
     retry_success: IntCounterVec,
     client_retries: IntCounterVec,
     budget: GaugeVec,
     breaker_state: IntGaugeVec,
-    breaker_transitions: IntCounterVec,
-    breaker_open: CounterVec,
+    pub(super) breaker_transitions: IntCounterVec,
+    pub(super) breaker_open: CounterVec,
     breaker_refused: IntCounterVec,
     queue: IntGaugeVec,
     limit: IntGaugeVec,

@@ -125,6 +125,9 @@ pub(super) const SPANS: &[u64] =
 /// For what is seldom asked for.
 pub(super) const ROUGH: &[u64] = &[100_000, 1_000_000, 10_000_000, 60_000_000, 300_000_000];
 
+/// So many counts has the longest of the scales: one more than its bounds.
+pub(super) const BUCKETS: usize = SPANS.len() + 1;
+
 /// The distribution of spans of time.
 #[derive(Debug)]
 pub struct Spans {
@@ -134,8 +137,7 @@ pub struct Spans {
 
 #[derive(Debug, Default)]
 struct Part {
-    /// One more than the longest of the scales has bounds.
-    buckets: [AtomicU64; SPANS.len() + 1],
+    buckets: [AtomicU64; BUCKETS],
     nanoseconds: AtomicU64,
 }
 
@@ -149,6 +151,19 @@ impl Spans {
         }
         part.nanoseconds.fetch_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
+
+    /// How many there were of each bucket so far, and how long all of them were together.
+    pub(super) fn counts(&self) -> ([u64; BUCKETS], Duration) {
+        let mut counts = [0; BUCKETS];
+        let mut sum = Duration::ZERO;
+        for Line(part) in &self.parts {
+            for (count, bucket) in counts.iter_mut().zip(&part.buckets) {
+                *count += bucket.load(Ordering::Relaxed);
+            }
+            sum = sum.saturating_add(Duration::from_nanos(part.nanoseconds.load(Ordering::Relaxed)));
+        }
+        (counts, sum)
+    }
 }
 
 impl Figure for Spans {
@@ -159,27 +174,21 @@ impl Figure for Spans {
     }
 
     fn write(&self, metric: &mut Metric) {
+        let (counts, sum) = self.counts();
         let mut count = 0;
-        let sum_at = |at: usize| -> u64 {
-            let parts = self.parts.iter().filter_map(|Line(part)| part.buckets.get(at));
-            parts.map(|bucket| bucket.load(Ordering::Relaxed)).sum()
-        };
         let mut buckets = Vec::with_capacity(self.bounds.len());
-        for (at, bound) in self.bounds.iter().enumerate() {
-            count += sum_at(at);
+        for (bound, own) in self.bounds.iter().zip(counts) {
+            count += own;
             let mut bucket = proto::Bucket::default();
             bucket.set_cumulative_count(count);
             bucket.set_upper_bound(Duration::from_micros(*bound).as_secs_f64());
             buckets.push(bucket);
         }
-        count += sum_at(self.bounds.len());
-        let nanoseconds = self.parts.iter().fold(Duration::ZERO, |sum, Line(part)| {
-            sum.saturating_add(Duration::from_nanos(part.nanoseconds.load(Ordering::Relaxed)))
-        });
+        count += counts.get(self.bounds.len()).copied().unwrap_or(0);
         let mut histogram = proto::Histogram::default();
         histogram.set_bucket(buckets);
         histogram.set_sample_count(count);
-        histogram.set_sample_sum(nanoseconds.as_secs_f64());
+        histogram.set_sample_sum(sum.as_secs_f64());
         metric.set_histogram(histogram);
     }
 }
@@ -217,6 +226,12 @@ impl<F: Figure> Family<F> {
         let key = values.iter().map(|value| (*value).to_owned()).collect();
         let mut figures = self.0.figures.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(figures.entry(key).or_insert_with(|| Arc::new(F::new(self.0.bounds))))
+    }
+
+    /// Every figure, with its labels' values.
+    pub(super) fn each(&self, mut tell: impl FnMut(&[String], &F)) {
+        let figures = self.0.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.iter().for_each(|(values, figure)| tell(values, figure));
     }
 }
 

@@ -24,6 +24,7 @@ mod order;
 mod pool;
 mod problems;
 mod reload;
+mod report;
 mod resend;
 mod resting;
 mod retained;

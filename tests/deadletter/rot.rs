@@ -343,7 +343,9 @@ fn garbage_in_the_wal_is_told_or_touches_the_last_commit_alone() {
         let mut bytes = before.wal.clone();
         let (head, number) = (dice.u8(0..10) == 0, dice.usize(0..last));
         let at = if head { dice.usize(0..32) } else { 32 + number * frame + dice.usize(0..frame) };
-        let length = if dice.bool() { 1 } else { dice.usize(1..2000).min(bytes.len() - at) };
+        // Rot that reaches into the last commit takes what stands before it for the same.
+        let room = 32 + last * frame - at;
+        let length = if dice.bool() { 1 } else { dice.usize(1..2000).min(room) };
         bytes[at..at + length].iter_mut().for_each(|byte| *byte = !*byte);
         (before.database.clone(), bytes, format!("{length} bytes of the WAL from {at} on, frame {number}"))
     });

@@ -59,14 +59,15 @@ fn show(args: &Args, log: &Log) -> Result<String, String> {
     let calm = Arc::new(AtomicBool::new(false));
     let upstreams = Upstreams::start(&calm).map_err(|error| error.to_string())?;
     let folder = Folder::new()?;
-    let text = upstreams.config(&folder.0.join("letters.db"));
+    let token = format!("{:016x}", fastrand::u64(..));
+    let text = upstreams.config(&folder.0.join("letters.db"), &token);
     let loaded = config::load_text("demo.toml", &text).map_err(|problems| problems.to_string())?;
     let nowhere = PathBuf::from("demo.toml");
     let app = App::new(loaded, nowhere, Watcher::new([]), logging).map_err(|error| error.to_string())?;
     let server = app.server_addresses().into_iter().next().ok_or("no address")?;
     let admin = app.admin_address().ok_or("no address")?;
     let figures = Arc::new(Figures::new(upstreams.names()));
-    introduce(server, admin, &text)?;
+    introduce(server, admin, &text, &token)?;
     let begun = clock::now();
     traffic::start(server, &figures, &app.drain(), &calm).map_err(|error| error.to_string())?;
     let watching = {
@@ -112,7 +113,7 @@ impl Drop for Folder {
     }
 }
 
-fn introduce(server: SocketAddr, admin: SocketAddr, text: &str) -> Result<(), String> {
+fn introduce(server: SocketAddr, admin: SocketAddr, text: &str, token: &str) -> Result<(), String> {
     let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
     let words = format!(
         "\nFender stands between a busy application and three flaky APIs, all of them in this process.\n\
@@ -121,6 +122,7 @@ fn introduce(server: SocketAddr, admin: SocketAddr, text: &str) -> Result<(), St
          try       curl -i http://{server}/ai/hello\n\
          \x20         curl -iN http://{server}/ai/stream\n\
          \x20         curl -i -d '{{}}' http://{server}/messages/send\n\
+         dashboard http://{admin}/   with the token {token}\n\
          metrics   http://{admin}/metrics\n\
          health    http://{admin}/health\n\n"
     );

@@ -85,11 +85,12 @@ impl Upstreams {
     }
 
     /// A config that fronts them; a newcomer reads it on the screen.
-    pub(super) fn config(&self, store: &Path) -> String {
+    pub(super) fn config(&self, store: &Path, token: &str) -> String {
         let Self { ai, messages, search, nobody } = self;
         format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\ndrain_quiet = \"0s\"\ndrain_timeout = \"2s\"\n\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\n\
+             [[admin.token]]\nname = \"demo\"\nrole = \"operator\"\nsecret = \"{token}\"\n\n\
              [dead_letter]\npath = {store:?}\n\n\
              [upstream.ai]                        # slow, sometimes 503, sometimes silent, now and then down\n\
              url = \"http://{ai}\"\nroute = \"/ai\"\ntimeout = {{ attempt = \"1s\", total = \"2s\" }}\n\

@@ -1,0 +1,297 @@
+//! The long past, in buckets of three widths: fine for the last day, coarser for what lies further back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::figures::Figures;
+
+/// The shortest and the longest span that is told.
+pub const SHORTEST: Duration = Duration::from_secs(5 * 60);
+pub const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// How wide a bucket is, in seconds, and how many there are at most: one more than its span has, since the first is seldom
+/// whole. An upstream that is always busy takes 589 entries of 72 bytes, 41 KiB.
+const TIERS: [(u64, usize); 3] = [(300, 289), (3600, 170), (6 * 3600, 130)];
+
+/// The figures of all upstreams, by time.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    pub(super) tiers: [Tier; 3],
+    /// When the first of all that was counted began, in seconds since 1970.
+    pub(super) since: Option<u64>,
+}
+
+/// The buckets of one width.
+#[derive(Debug, Clone)]
+pub(super) struct Tier {
+    /// In seconds.
+    pub(super) width: u64,
+    max: usize,
+    /// By their beginnings, in seconds since 1970.
+    pub(super) buckets: BTreeMap<u64, Bucket>,
+}
+
+/// What happened in one span.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bucket {
+    /// For so much of it somebody has counted.
+    pub(super) covered_ms: u32,
+    /// By name: those of which there is something to tell.
+    pub(super) upstreams: Vec<(Arc<str>, Figures)>,
+}
+
+/// What is known of a window.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The window, widened to whole buckets: in seconds since 1970.
+    pub from: u64,
+    pub to: u64,
+    /// How wide a bucket is.
+    pub bucket: Duration,
+    /// For so much of it somebody has counted.
+    pub covered: Duration,
+    /// Where nobody has, as far as buckets tell: from, to.
+    pub gaps: Vec<(u64, u64)>,
+    /// When the oldest figures of all begin; `None`: there are none yet.
+    pub since: Option<u64>,
+    pub upstreams: BTreeMap<Arc<str>, Figures>,
+}
+
+impl Default for Buckets {
+    fn default() -> Self {
+        let tiers = TIERS.map(|(width, max)| Tier { width, max, buckets: BTreeMap::new() });
+        Self { tiers, since: None }
+    }
+}
+
+impl Buckets {
+    /// Counts what happened in the time that has just passed. `true`: one of the finest buckets has ended since the last time.
+    pub(super) fn add<'a>(
+        &mut self,
+        unix_ms: u64,
+        passed: Duration,
+        upstreams: impl Iterator<Item = (&'a str, Figures)>,
+    ) -> bool {
+        let now = unix_ms / 1000;
+        let begun = now.saturating_sub(passed.as_secs());
+        self.since = Some(self.since.map_or(begun, |since| since.min(begun)));
+        let news: Vec<(Arc<str>, Figures)> = upstreams
+            .filter(|(_, figures)| !figures.is_empty())
+            .map(|(name, figures)| (self.name(name), figures))
+            .collect();
+        let mut ended = false;
+        for (at, tier) in self.tiers.iter_mut().enumerate() {
+            let fresh = tier.add(now, passed, &news);
+            ended |= at == 0 && fresh && tier.buckets.len() > 1;
+        }
+        ended
+    }
+
+    /// A name that is there already is not made again.
+    fn name(&self, name: &str) -> Arc<str> {
+        let newest = self.tiers.iter().filter_map(|tier| tier.buckets.values().next_back());
+        let known = newest.flat_map(|bucket| &bucket.upstreams).find(|(known, _)| **known == *name);
+        known.map_or_else(|| name.into(), |(known, _)| Arc::clone(known))
+    }
+
+    /// What an earlier process has kept is added to what is there.
+    pub(super) fn merge(&mut self, kept: Self) {
+        self.since = self.since.into_iter().chain(kept.since).min();
+        for (own, kept) in self.tiers.iter_mut().zip(kept.tiers) {
+            for (start, bucket) in kept.buckets {
+                let into = own.buckets.entry(start).or_default();
+                into.covered_ms = into.covered_ms.saturating_add(bucket.covered_ms);
+                bucket.upstreams.iter().for_each(|(name, figures)| into.count(name, figures));
+            }
+        }
+    }
+
+    /// What is known of the last `window`: by the finest buckets that reach so far back.
+    pub(super) fn known(&self, window: Duration, unix_ms: u64) -> Known {
+        let now = unix_ms / 1000;
+        // What lies further back than all buckets is forgotten.
+        let oldest = self.tiers.iter().filter_map(|tier| tier.buckets.keys().next()).min();
+        let since = self.since.map(|since| since.max(oldest.copied().unwrap_or(since)));
+        let reaches = |tier: &&Tier| tier.span() >= window.as_secs();
+        let tier = self.tiers.iter().find(reaches).or(self.tiers.last());
+        tier.map_or_else(Known::default, |tier| Known { since, ..tier.known(window.as_secs(), now) })
+    }
+}
+
+impl Tier {
+    /// The longest window for which there is room.
+    fn span(&self) -> u64 {
+        self.width * (self.max as u64 - 1)
+    }
+
+    /// `true`: a bucket has begun.
+    fn add(&mut self, now: u64, passed: Duration, upstreams: &[(Arc<str>, Figures)]) -> bool {
+        let start = now - now % self.width;
+        let fresh = !self.buckets.contains_key(&start);
+        if fresh {
+            self.make_room(now);
+            if let Some(mut last) = self.buckets.last_entry() {
+                last.get_mut().upstreams.shrink_to_fit();
+            }
+        }
+        let bucket = self.buckets.entry(start).or_default();
+        let passed = u32::try_from(passed.as_millis()).unwrap_or(u32::MAX);
+        bucket.covered_ms = bucket.covered_ms.saturating_add(passed);
+        for (name, figures) in upstreams {
+            bucket.count(name, figures);
+        }
+        fresh
+    }
+
+    /// A clock that was ahead and has been put right leaves buckets in the future: they go first, then the oldest.
+    fn make_room(&mut self, now: u64) {
+        while self.buckets.len() >= self.max {
+            let future = self.buckets.last_key_value().is_some_and(|(start, _)| *start > now);
+            if future {
+                self.buckets.pop_last()
+            } else {
+                self.buckets.pop_first()
+            };
+        }
+    }
+
+    fn known(&self, window: u64, now: u64) -> Known {
+        let first = now.saturating_sub(window);
+        let from = first - first % self.width;
+        let mut known = Known { from, to: now, bucket: Duration::from_secs(self.width), ..Known::default() };
+        let mut start = from;
+        while start <= now {
+            let end = (start + self.width).min(now);
+            let bucket = self.buckets.get(&start);
+            // A clock that was put back counts a span twice: nothing is known for longer than it lasted.
+            let covered = bucket.map_or(0, |bucket| u64::from(bucket.covered_ms)).min((end - start) * 1000);
+            known.covered += Duration::from_millis(covered);
+            if covered == 0 && end > start {
+                match known.gaps.last_mut() {
+                    Some((_, last)) if *last == start => *last = end,
+                    _ => known.gaps.push((start, end)),
+                }
+            }
+            for (name, figures) in bucket.into_iter().flat_map(|bucket| &bucket.upstreams) {
+                known.upstreams.entry(Arc::clone(name)).or_default().add(figures);
+            }
+            start += self.width;
+        }
+        known
+    }
+}
+
+impl Bucket {
+    pub(super) fn count(&mut self, name: &Arc<str>, figures: &Figures) {
+        match self.upstreams.binary_search_by(|(known, _)| known.cmp(name)) {
+            Ok(at) => {
+                if let Some((_, sum)) = self.upstreams.get_mut(at) {
+                    sum.add(figures);
+                }
+            }
+            Err(at) => self.upstreams.insert(at, (Arc::clone(name), *figures)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 24 * 3600;
+
+    fn five(failed: u32) -> Figures {
+        Figures { answered: [5, 0, 0, 0], failed, ..Figures::default() }
+    }
+
+    /// Five requests each minute from `from` to `to`, in seconds.
+    fn busy(buckets: &mut Buckets, from: u64, to: u64) {
+        for at in (from..to).step_by(60) {
+            buckets.add((at + 59) * 1000, Duration::from_secs(60), [("api", five(1))].into_iter());
+        }
+    }
+
+    fn requests(known: &Known) -> u64 {
+        known.upstreams.values().map(Figures::requests).sum()
+    }
+
+    #[test]
+    fn a_month_is_kept_and_no_more() {
+        let mut buckets = Buckets::default();
+        let end = 40 * DAY;
+        busy(&mut buckets, 0, end);
+        for tier in &buckets.tiers {
+            assert_eq!(tier.buckets.len(), tier.max, "{}", tier.width);
+        }
+        for (window, minutes) in
+            [(300, 5), (3600, 60), (DAY, 1440), (7 * DAY, 7 * 1440), (31 * DAY, 31 * 1440)]
+        {
+            let known = buckets.known(Duration::from_secs(window), (end - 1) * 1000);
+            let told = requests(&known) / 5;
+            // Widened to whole buckets at its beginning.
+            assert!((minutes..=minutes + known.bucket.as_secs() / 60).contains(&told), "{window}: {told}");
+            assert!(known.gaps.is_empty(), "{window}: {:?}", known.gaps);
+            assert_eq!(known.covered.as_secs(), known.to - known.from, "{window}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_counted_is_a_gap() {
+        let mut buckets = Buckets::default();
+        busy(&mut buckets, 10 * DAY, 10 * DAY + 3600);
+        busy(&mut buckets, 10 * DAY + 3 * 3600, 10 * DAY + 4 * 3600);
+        let now = (10 * DAY + 4 * 3600 - 1) * 1000;
+        let known = buckets.known(Duration::from_secs(4 * 3600 - 1), now);
+        assert_eq!(known.gaps, [(10 * DAY + 3600, 10 * DAY + 3 * 3600)]);
+        assert_eq!(known.covered.as_secs().div_ceil(60), 120);
+        assert_eq!(known.since, Some(10 * DAY));
+        let known = buckets.known(Duration::from_secs(DAY), now);
+        assert_eq!(known.gaps.len(), 2, "before it began, and between: {:?}", known.gaps);
+    }
+
+    #[test]
+    fn a_clock_that_runs_ahead_costs_nothing_that_was_before() {
+        let mut buckets = Buckets::default();
+        busy(&mut buckets, 10 * DAY, 11 * DAY);
+        busy(&mut buckets, 400 * DAY, 400 * DAY + 3600);
+        busy(&mut buckets, 11 * DAY, 11 * DAY + 3600);
+        let known = buckets.known(Duration::from_secs(3 * 3600), (11 * DAY + 3600 - 1) * 1000);
+        assert!(known.gaps.is_empty(), "{:?}", known.gaps);
+        assert_eq!(known.since.map(|since| since / DAY), Some(10));
+        for tier in &buckets.tiers {
+            assert!(tier.buckets.len() <= tier.max);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_is_told_for_no_longer_than_it_lasted() {
+        let mut buckets = Buckets::default();
+        busy(&mut buckets, 10 * DAY, 10 * DAY + 3600);
+        busy(&mut buckets, 10 * DAY, 10 * DAY + 3600);
+        let known = buckets.known(Duration::from_secs(1800), (10 * DAY + 3600 - 1) * 1000);
+        assert_eq!(known.covered.as_secs(), known.to - known.from);
+    }
+
+    #[test]
+    fn two_lives_are_one_past() {
+        let (mut first, mut second) = (Buckets::default(), Buckets::default());
+        busy(&mut first, 10 * DAY, 10 * DAY + 600);
+        busy(&mut second, 10 * DAY + 600, 10 * DAY + 1200);
+        second.add((10 * DAY + 1200) * 1000, Duration::ZERO, [("other", five(0))].into_iter());
+        second.merge(first);
+        let known = second.known(Duration::from_secs(1200), (10 * DAY + 1200) * 1000);
+        assert_eq!(known.upstreams.get("api").map(Figures::requests), Some(100));
+        assert_eq!(known.upstreams.get("other").map(Figures::requests), Some(5));
+    }
+
+    #[test]
+    fn one_end_of_a_bucket_is_told_once() {
+        let mut buckets = Buckets::default();
+        let mut add = |at: u64| buckets.add(at * 1000, Duration::from_secs(5), std::iter::empty());
+        assert!(!add(10 * DAY), "the first has no other before it");
+        assert!(!add(10 * DAY + 5));
+        assert!(add(10 * DAY + 300));
+        assert!(!add(10 * DAY + 305));
+    }
+}
