@@ -40,7 +40,7 @@ macro_rules! script {
 }
 
 /// All of it.
-static ASSETS: [Asset; 9] = [
+static ASSETS: [Asset; 10] = [
     Asset {
         path: "/",
         about: "The dashboard: a page that uses this API and nothing else",
@@ -58,6 +58,7 @@ static ASSETS: [Asset; 9] = [
     script!("dom.js", "How the dashboard makes what it shows"),
     script!("upstreams.js", "The dashboard's upstreams"),
     script!("letters.js", "The dashboard's letters"),
+    script!("story.js", "What the dashboard tells of a request"),
     script!("events.js", "The dashboard's events"),
     script!("report.js", "The dashboard's report"),
 ];

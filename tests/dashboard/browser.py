@@ -195,16 +195,33 @@ def letters(browser):
     it.shot("letter-wide", full_page=False)
     page.keyboard.press("Escape")
 
-    # Where its story is known it is told, in whatever shape it comes.
-    story = {"id": "x", "route": "/whatsapp", "steps": [{"at": "now", "what": "retry refused", "numbers": {"budget": 0.5}}, f"kept {MARKUP}"]}
-    page.route("**/api/v1/requests/*", lambda route: route.fulfill(json=story))
+    # Its story is told: what Fender says of it, and text alone where it comes from outside.
     rows.first.get_by_role("button").click()
-    for part in ("Its story", "retry refused", "budget", f"kept {MARKUP}"):
+    for part in ("Its story", "Whose it is now", "to upstream whatsapp", "Decided by", "fender.toml:"):
         expect(dialog).to_contain_text(part)
-    assert dialog.locator("img, script").count() == 0
     it.accessible("a story")
+    it.shot("story-wide", full_page=False)
+    page.keyboard.press("Escape")
+    steps = [{"at_ms": 1, "kind": "retry", "says": f"kept {MARKUP}", "config": {"key": MARKUP, "value": MARKUP, "set_by": MARKUP}}]
+    page.route("**/api/v1/requests/*", lambda route: route.fulfill(json={"owner": {"who": MARKUP, "why": MARKUP}, "steps": steps}))
+    rows.first.get_by_role("button").click()
+    expect(dialog).to_contain_text(f"kept {MARKUP}")
+    assert dialog.locator("img, script").count() == 0
     page.unroute_all()
     page.keyboard.press("Escape")
+
+    # By the id of a request or of a letter; one that nobody knows is said to be so.
+    field = page.get_by_label("Its fender-request-id, or a letter’s id")
+    letter = page.request.get(f"{ADMIN}/api/v1/letters?limit=1", headers={"authorization": f"Bearer {OPERATOR}"}).json()["letters"][0]["id"]
+    field.fill(letter)
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text(f"What happened to {letter}")
+    expect(dialog).to_contain_text("POST /whatsapp/send/")
+    it.accessible("a request")
+    page.keyboard.press("Escape")
+    field.fill("nobody")
+    page.get_by_role("button", name="Tell").click()
+    expect(page.locator(".said")).to_contain_text("Nothing is known of that id")
 
     # One given up, after a second thought.
     rows.last.get_by_role("button").click()

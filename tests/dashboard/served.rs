@@ -2,7 +2,7 @@
 
 use crate::support::{Client, Setup, Upstream};
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("/", "text/html; charset=utf-8"),
     ("/dashboard/style.css", "text/css; charset=utf-8"),
     ("/dashboard/main.js", "text/javascript; charset=utf-8"),
@@ -10,6 +10,7 @@ const FILES: [(&str, &str); 9] = [
     ("/dashboard/dom.js", "text/javascript; charset=utf-8"),
     ("/dashboard/upstreams.js", "text/javascript; charset=utf-8"),
     ("/dashboard/letters.js", "text/javascript; charset=utf-8"),
+    ("/dashboard/story.js", "text/javascript; charset=utf-8"),
     ("/dashboard/events.js", "text/javascript; charset=utf-8"),
     ("/dashboard/report.js", "text/javascript; charset=utf-8"),
 ];

@@ -1,7 +1,8 @@
 // The letters: which writes wait, why, and an operator's word to them.
 
-import { No, get, maybe, post } from "./api.js";
+import { No, get, post } from "./api.js";
 import { by, bytes, choice, detail, make, many, mark, pairs, renew, renewRows, row, say, span, sure, table, time, words } from "./dom.js";
+import { story, told } from "./story.js";
 
 const STATES = ["parked", "pending", "sending", "delivered", "discarded"];
 const LEVEL = { parked: "bad", pending: "warn", sending: "warn", delivered: "good", discarded: "none" };
@@ -142,18 +143,18 @@ function shown(letter) {
 
 async function open(id) {
   try {
-    const [letter, story] = await Promise.all([
+    const [letter, its] = await Promise.all([
       get(`/api/v1/letters/${encodeURIComponent(id)}`),
-      // What else is known of it; an older Fender knows no stories.
-      maybe(`/api/v1/requests/${encodeURIComponent(id)}`).catch(() => null),
+      // The letter is shown all the same.
+      story(id).catch(() => null),
     ]);
-    tell(letter, story);
+    tell(letter, its);
   } catch (error) {
     say(`The letter cannot be shown: ${error.message}`);
   }
 }
 
-function tell(letter, story) {
+function tell(letter, its) {
   const acts = ["parked", "pending"].includes(letter.state) && operates
     ? make("div", { class: "bar" },
         make("button", { type: "button", class: "first", onclick: () => one("replay", letter) }, "Replay"),
@@ -173,19 +174,7 @@ function tell(letter, story) {
       ["Given up at", letter.state === "pending" ? time(letter.expires_at) : null], ["Ordered by", letter.order_key], ["Idempotency key", letter.idempotency_key],
       ["Sealed with", letter.sealed_with], ["Locked", letter.locked]]),
     attempts.length ? table("Attempts", ["At", "Outcome", "Status", "Answer", "Took"], attempts) : make("p", { class: "quiet" }, "No attempt to deliver it has been made yet."),
-    ...(story ? [make("h3", {}, "Its story"), told(story)] : []));
-}
-
-/** A story of whatever shape: its lists as steps, its names with their values. */
-function told(value, depth = 0) {
-  if (value === null || typeof value !== "object") return document.createTextNode(String(value ?? "–"));
-  if (depth > 5) return make("code", {}, JSON.stringify(value));
-  if (Array.isArray(value)) return make("ol", { class: "steps" }, ...value.map((each) => make("li", {}, told(each, depth + 1))));
-  const plain = Object.entries(value).filter(([, each]) => each !== null && typeof each !== "object");
-  const deep = Object.entries(value).filter(([, each]) => each !== null && typeof each === "object" && Object.keys(each).length);
-  return make("div", {},
-    pairs(plain.map(([name, each]) => [words(name), String(each)])),
-    ...deep.map(([name, each]) => make("div", {}, make("strong", {}, words(name)), told(each, depth + 1))));
+    ...(its ? [make("h3", {}, "Its story"), ...told(its)] : []));
 }
 
 async function one(act, letter) {

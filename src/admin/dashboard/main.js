@@ -5,6 +5,7 @@ import { by, mark, make, renew, say, words } from "./dom.js";
 import * as events from "./events.js";
 import * as letters from "./letters.js";
 import * as report from "./report.js";
+import * as story from "./story.js";
 import * as upstreams from "./upstreams.js";
 
 const EVERY = 2_000;
@@ -171,5 +172,6 @@ document.addEventListener("visibilitychange", () => {
 });
 letters.prepare(soon);
 report.prepare(soon);
+story.prepare();
 if (known()) look();
 else shut(null);
