@@ -14,7 +14,7 @@ export function told(it) {
     span(step.at_ms), words(step.kind), make("span", {}, step.says ?? "", ...(step.config ? [make("br"), line(step.config)] : []))]);
   const by = it.decided_by;
   return [
-    make("p", {}, make("strong", {}, "Whose it is now: "), it.owner ? `${it.owner.who}. ${it.owner.why ?? ""}` : "not known"),
+    make("p", {}, make("strong", {}, "Whose it is now: "), it.owner ? `${it.owner.who}: ${it.owner.why ?? ""}` : "not known"),
     ...(steps.length ? [table("Step by step", ["After", "What", "Why"], steps)] : []),
     ...(by ? [make("p", {}, make("strong", {}, "Decided by "), line(by))] : []),
     ...(it.config_reloaded_at ? [make("p", { class: "quiet" }, `The config was read again since, at ${it.config_reloaded_at}: the lines are those of now.`)] : []),
