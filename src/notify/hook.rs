@@ -46,7 +46,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("fender-signature");
 
 pub(super) struct Hook {
     settings: Notify,
-    receiver: Receiver,
+    receiver: Arc<Receiver>,
     key: Option<hmac::Key>,
     feed: Arc<Feed>,
     figures: Arc<Webhook>,
@@ -87,7 +87,7 @@ impl Hook {
         let secret = settings.secret.as_ref();
         Ok(Self {
             settings: settings.clone(),
-            receiver: Receiver::new(&settings.url)?,
+            receiver: Arc::new(Receiver::new(&settings.url)?),
             key: secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes())),
             feed: Arc::clone(feed),
             figures: Arc::clone(figures),
@@ -121,7 +121,7 @@ impl Hook {
                 }
                 continue;
             };
-            match self.tried(current).await {
+            match self.tried_hearing(current, &mut news).await {
                 Tried::Again(wait) => {
                     let until = clock::now() + wait;
                     self.publish(sending.as_ref());
@@ -157,8 +157,11 @@ impl Hook {
             }
             self.publish(next.as_ref());
             let Some(mut current) = next.take() else { return };
+            // Whoever runs out of time here has said what is left.
+            let left = self.queue.events() + current.events;
             if !matches!(self.tried(&mut current).await, Tried::Delivered) {
-                return;
+                let error = "the process ends";
+                return emit(&WebhookRefused { host: self.settings.url.host(), error, events: left });
             }
         }
     }
@@ -202,9 +205,28 @@ impl Hook {
         Sending { body, events: message.count, dropped, began: now, tries: 0, pause: Duration::ZERO }
     }
 
+    /// One try; what happens meanwhile is taken in, for the ring that it comes from is everybody's and bounded.
+    async fn tried_hearing(&mut self, sending: &mut Sending, news: &mut watch::Receiver<u64>) -> Tried {
+        let receiver = Arc::clone(&self.receiver);
+        let fields = self.fields(&sending.body);
+        let mut posting = std::pin::pin!(receiver.post("", &fields, sending.body.clone(), TRY_MAX));
+        let posted = loop {
+            tokio::select! {
+                posted = &mut posting => break posted,
+                Ok(()) = news.changed() => self.hear(),
+            }
+        };
+        self.judged(sending, posted)
+    }
+
     async fn tried(&self, sending: &mut Sending) -> Tried {
+        let fields = self.fields(&sending.body);
+        let posted = self.receiver.post("", &fields, sending.body.clone(), TRY_MAX).await;
+        self.judged(sending, posted)
+    }
+
+    fn judged(&self, sending: &mut Sending, posted: Result<Answered, String>) -> Tried {
         sending.tries += 1;
-        let posted = self.receiver.post("", &self.fields(&sending.body), sending.body.clone(), TRY_MAX).await;
         let host = self.settings.url.host();
         let (error, wait) = match posted {
             Ok(Answered { status, .. }) if status.is_success() => {

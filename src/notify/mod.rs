@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use self::hook::Hook;
 use crate::config::Notify;
+use crate::telemetry::events::{WebhookRefused, emit};
 use crate::telemetry::feed::Feed;
 use crate::telemetry::webhooks::Webhook;
 
@@ -59,6 +60,11 @@ impl Hooks {
             let stays = settings.contains(&running.settings);
             if !stays {
                 running.task.abort();
+                let events = running.figures.figures().queued;
+                if events > 0 {
+                    let error = "taken out or changed by a reload";
+                    emit(&WebhookRefused { host: running.settings.url.host(), error, events });
+                }
             }
             stays
         });

@@ -181,7 +181,17 @@ impl Relay {
         loop {
             let Some(ahead) = &mut self.ahead else { return self.poll_incoming(cx) };
             if let Some(piece) = ahead.pieces.pop_front() {
+                let last = ahead.pieces.is_empty()
+                    && match &ahead.ended {
+                        Some(Ended::Whole(trailers)) => trailers.is_none(),
+                        Some(Ended::Broken(_)) => false,
+                        None => ahead.stream.is_none() && self.incoming.is_end_stream(),
+                    };
                 self.passes(&piece);
+                // Behind a length that is reached nobody asks for more.
+                if last && self.closing.is_none() {
+                    self.complete();
+                }
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             if let Some(closing) = &mut self.closing {

@@ -256,3 +256,24 @@ fn letters_are_ordered_by_what_their_api_orders_by() {
     keys.sort();
     assert_eq!(keys, ["\"+2\"", "\"C1\""]);
 }
+
+/// What was read ahead to be judged has a length: the client has all of it, and nobody says that it hung up.
+#[test]
+fn an_answer_that_was_read_to_be_judged_is_told_as_complete() {
+    let body = "{\"error\":{\"message\":\"no\",\"type\":\"server_error\"}}";
+    let answer = format!(
+        "HTTP/1.1 500 Oops\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let upstream = Upstream::answering(answer);
+    let lines = "dialect = \"openai\"\nretry = { max_attempts = 1 }\n[access_log]\nenabled = true";
+    let fender = Fender::start(upstream.as_api(lines));
+    let mut client = fender.client();
+    for _ in 0..3 {
+        let answer =
+            client.request("POST", "/v1/chat/completions", "content-type: application/json\r\n", b"{}");
+        assert_eq!((answer.status(), answer.text().as_str()), (500, body));
+    }
+    let line = fender.logged_where("an access line", |line| line["end"].is_string());
+    assert_eq!(line["end"], "complete", "{line}");
+}

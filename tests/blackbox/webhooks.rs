@@ -205,6 +205,48 @@ fn a_receiver_that_hangs_is_in_nobodys_way() {
     assert_eq!(heard.events(), ["breaker.opened", "breaker.closed"], "what waits is told at the end");
 }
 
+/// While a receiver takes its time, more happens than anybody remembers: what it is to hear of is not lost among the rest.
+#[test]
+fn what_it_waits_for_is_not_lost_among_a_thousand_other_events() {
+    let api = Upstream::answering("HTTP/1.1 429 Slow\r\ncontent-length: 0\r\n\r\n");
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (heard, wait) = (Heard::default(), Mutex::new(wait));
+    let kept = heard.clone();
+    let receiver = Upstream::scripted(move |connection| {
+        while let Some(received) = connection.request() {
+            if kept.all().is_empty() {
+                wait.lock().unwrap().recv_timeout(Duration::from_secs(9)).ok();
+            }
+            kept.0.lock().unwrap().push(serde_json::from_str(&received.text()).unwrap());
+            connection.send("HTTP/1.1 204 None\r\n\r\n");
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("[dead_letter]\npath = {:?}\nsync = \"normal\"\n", folder.path().join("letters.db"));
+    let lines = "dead_letter.mode = \"outbox\"\nthrottle = { adapt = false }";
+    let other = "[upstream.other]\nurl = \"http://127.0.0.1:9\"\n";
+    let hooks = format!("{other}{}", notify(&receiver, BREAKER));
+    let setup = Setup::new(format!("{store}{}\n{hooks}", api.as_api(lines))).admin(TOKENS_OF_ALL);
+    let fender = setup.start();
+    ask(&fender, "POST", "/api/v1/breakers/other/force-open", &Value::Null);
+    receiver.request(1);
+    breaker(&fender, "force-open");
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let address = fender.server();
+            thread::spawn(move || {
+                let mut client = crate::support::Client::connect(address);
+                (0..200).for_each(|_| assert_eq!(client.request("POST", "/", "", b"x").status(), 202));
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    go.send(()).unwrap();
+    eventually("the second one is told", || heard.all().len() == 2);
+    let second = &heard.all()[1];
+    assert_eq!((&second["upstream"], &second["dropped"]), (&json!("api"), &Value::Null), "{second}");
+}
+
 #[test]
 fn a_thousand_letters_are_two_messages() {
     let api = Upstream::answering("HTTP/1.1 400 Never\r\ncontent-length: 0\r\n\r\n");

@@ -8,7 +8,10 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     for (number, hook) in config.notify.iter().enumerate() {
         let at = steps!["notify", number];
         let on = below(&at, "on");
-        if hook.on.is_empty() && check.tree.at(&on).is_some_and(|on| on.items().is_empty()) {
+        if hook.on.is_empty()
+            && check.tree.at(&on).is_some_and(|on| on.items().is_empty())
+            && !check.was_taken(&on)
+        {
             check.wrong(&on, "must list at least one event", "without `on` all of them are told");
         }
         for (place, word) in hook.on.iter().enumerate() {
@@ -20,6 +23,9 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
         }
         if config.notify.iter().take(number).any(|other| other == hook) {
             check.wrong(&at, "is listed twice", "");
+        }
+        if hook.secret.as_ref().is_some_and(|secret| secret.expose().trim().is_empty()) {
+            check.wrong(&below(&at, "secret"), "must not be empty: anyone could sign with it", "");
         }
         if hook.secret.is_none() {
             check.warn(
