@@ -108,12 +108,14 @@ fn nothing_grows_over_hours_of_faults_reloads_and_kills() {
     let mut lives = vec![Vec::new()];
     for number in 0..cycles {
         let kills = number < cycles / 2 && number % A_KILL_IN == A_KILL_IN - 1;
+        let ends = Instant::now() + cycle;
         soak.cycle(kills);
         if kills {
             lives.push(Vec::new());
         }
         let held = soak.at_rest();
         lives.last_mut().unwrap().push(held);
+        thread::sleep(ends.saturating_duration_since(Instant::now()));
         let figures = held.each().map(|(_, figure)| figure.to_string()).join("\t");
         eprintln!("{}\t{}\t{}\t{figures}", number + 1, lives.len(), soak.counts());
     }
