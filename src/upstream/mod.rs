@@ -16,6 +16,7 @@ mod meter;
 pub mod pause;
 pub mod policies;
 mod pool;
+pub mod post;
 mod resolve;
 mod send;
 pub mod tls;

@@ -37,6 +37,17 @@ pub async fn follow(upstream: String, endpoint: std::sync::Weak<Endpoint>, refre
     }
 }
 
+/// The addresses of somebody who is no upstream, looked up now.
+///
+/// # Errors
+/// A text that says why there are none.
+pub(super) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    match host.parse::<IpAddr>() {
+        Ok(address) => Ok(vec![SocketAddr::new(address, port)]),
+        Err(_) => resolve(host, port, &[]).await,
+    }
+}
+
 async fn resolve(host: &str, port: u16, known: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
     // Made anew for each look-up: so edits of /etc/resolv.conf and /etc/hosts are heeded, and nothing is cached beyond
     // dns_refresh.

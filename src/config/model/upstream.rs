@@ -142,7 +142,7 @@ pub struct Headers {
 }
 
 /// TLS towards an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamTls {
     /// Trusted instead of the system's roots, PEM.
