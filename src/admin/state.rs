@@ -23,6 +23,7 @@ use crate::telemetry::letters::LiveStore;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::{Live, LiveUpstream, Metrics};
 use crate::telemetry::prune::Named;
+use crate::telemetry::trace::Tracer;
 use crate::upstream::{Degradation, Upstream};
 
 /// Asks for the config to be read again; answered with the problems, none where it is in force now.
@@ -91,6 +92,8 @@ pub struct Admin {
     /// The newest config was not taken.
     pub config_refused: AtomicBool,
     pub own: Own,
+    /// Spans on their way to a collector.
+    pub tracer: Arc<Tracer>,
 }
 
 impl Admin {

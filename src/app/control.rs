@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::exporter::Exporter;
 use super::{Error, build};
 use crate::admin::{self, Admin, InForce, Line, ReloadRequest};
 use crate::clock;
@@ -43,6 +44,7 @@ pub(super) struct Control {
     pub door: Arc<Door>,
     pub admin_tls: Option<Arc<Acceptor>>,
     pub workers: usize,
+    pub exporter: Arc<Exporter>,
 }
 
 /// What time alone decides is looked at so often.
@@ -104,6 +106,7 @@ impl Control {
             }
             follow_names(&self.admin.table.load(), None);
             tokio::spawn(watch_over(Arc::clone(&self.admin)));
+            tokio::spawn(Arc::clone(&self.exporter).run());
             self.announce_ready().await;
             let cause = self.serve(&mut signals, reloads).await;
             Ok(self.drain(cause, &mut signals).await)
@@ -181,16 +184,16 @@ impl Control {
         let admin_tls = acceptor(loaded.config.admin.tls.as_ref(), super::ALPN_ADMIN).map_err(unusable)?;
         let proxy = &self.door.proxy;
         let previous = proxy.table.load_full();
-        let table = Arc::new(
-            build::table(
-                &loaded.config,
-                &self.admin.metrics,
-                self.workers + 1, // The replays' connections are their own.
-                &proxy.feed,
-                Some(&previous),
-            )
-            .map_err(unusable)?,
+        let collector = self.exporter.collector(&loaded.config.trace).map_err(unusable)?;
+        let table = build::table(
+            &loaded.config,
+            &self.admin.metrics,
+            self.workers + 1, // The replays' connections are their own.
+            &proxy.feed,
+            Some(&previous),
         );
+        let sampling = self.exporter.sampling(&loaded.config.trace);
+        let table = Arc::new(table.map_err(unusable)?.traced(sampling));
         // Nothing fails from here on.
         for (old, new) in [(self.door.tls.as_ref(), server_tls), (self.admin_tls.as_deref(), admin_tls)] {
             if let (Some(old), Some(new)) = (old, new) {
@@ -200,6 +203,7 @@ impl Control {
         if let Some(letters) = &proxy.letters {
             letters.store.rekey(Keys::of(&loaded.config.dead_letter));
         }
+        self.exporter.leads_to(collector);
         follow_names(&table, Some(&previous));
         let warmed = Arc::clone(&table);
         std::thread::spawn(move || warmed.upstreams().iter().for_each(|upstream| upstream.warm_up()));

@@ -3,6 +3,7 @@
 
 mod build;
 mod control;
+mod exporter;
 mod replaying;
 mod worker;
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use self::exporter::Exporter;
 use crate::admin::{Admin, InForce, Own};
 use crate::clock;
 use crate::config::watch::Watcher;
@@ -62,6 +64,7 @@ pub struct App {
     sockets: Sockets,
     reloads: mpsc::Receiver<crate::admin::ReloadRequest>,
     serving: Vec<crate::ready::Pending>,
+    exporter: Arc<Exporter>,
 }
 
 /// All listening sockets: of the front door one a worker for each address.
@@ -86,9 +89,7 @@ impl App {
         let in_force = InForce::now(&loaded);
         let Loaded { config, warnings, files, .. } = loaded;
         watcher.follow(files);
-        for warning in &warnings {
-            emit(&ConfigWarning { problem: &warning.to_string() });
-        }
+        warnings.iter().for_each(|warning| emit(&ConfigWarning { problem: &warning.to_string() }));
         raise_descriptor_limit();
         let workers = worker::count(config.server.workers);
         let sockets = Sockets::bind(&config, workers)?;
@@ -97,9 +98,10 @@ impl App {
         let feed = Feed::new(&memory);
         let degradation = Degradation::new(&feed);
         let table = table(&config, &metrics, workers + 1, &feed, None).map_err(Error::Config)?;
+        let exporter = Exporter::leading(&config.trace, &memory).map_err(Error::Config)?;
         let letters = letters(&config, &metrics)?;
         let proxy = Arc::new(Proxy {
-            table: Arc::new(ArcSwap::from_pointee(table)),
+            table: Arc::new(ArcSwap::from_pointee(table.traced(exporter.sampling(&config.trace)))),
             server: ArcSwap::from_pointee(config.server.clone()),
             stale: Stale::new(Arc::clone(&memory)),
             memory,
@@ -140,9 +142,10 @@ impl App {
             config: ArcSwap::from_pointee(in_force),
             config_refused: AtomicBool::new(false),
             own: Own::default(),
+            tracer: Arc::clone(exporter.tracer()),
         });
         let admin_tls = acceptor(&config.admin.tls, ALPN_ADMIN).map_err(Error::Config)?.map(Arc::new);
-        Ok(Self { config, watcher, path, proxy, admin, door, admin_tls, sockets, reloads, serving })
+        Ok(Self { config, watcher, path, proxy, admin, door, admin_tls, sockets, reloads, serving, exporter })
     }
 
     /// Where requests are taken; with port 0 in the config the port that the system chose.
@@ -191,6 +194,7 @@ impl App {
             door: self.door,
             admin_tls: self.admin_tls,
             workers: workers.len(),
+            exporter: Arc::clone(&self.exporter),
         };
         let replaying = replaying::start(&proxy, workers.len())?;
         let cut = control.run(self.sockets.admin, self.sockets.public, self.reloads)?;
@@ -198,6 +202,7 @@ impl App {
         proxy.drain.advance(Phase::Cut);
         worker::join(&workers);
         let letters_pending = replaying::end(&proxy, replaying);
+        self.exporter.flush();
         emit(&events::DrainEnded { cut, letters_pending });
         access::close();
         admin.logging.close();

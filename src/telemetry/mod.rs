@@ -19,3 +19,4 @@ mod sink;
 pub mod story;
 pub mod streams;
 mod total;
+pub mod trace;

@@ -32,5 +32,6 @@ mod sealing;
 mod streams;
 mod throttle;
 mod timeouts;
+mod traces;
 mod traps;
 mod why;
