@@ -154,6 +154,10 @@ impl Exporter {
             drop(runtime.block_on(async { timeout(FLUSH_WITHIN, all).await }));
             runtime.shutdown_background();
         }
+    }
+
+    /// What still waits is lost, and that is told.
+    pub(super) fn close(&self) {
         while self.tracer.figures().waiting > 0 {
             self.tracer.take().lost();
         }

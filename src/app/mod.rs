@@ -201,8 +201,12 @@ impl App {
         replaying::store_what_is_under_way(&proxy);
         proxy.drain.advance(Phase::Cut);
         worker::join(&workers);
-        let letters_pending = replaying::end(&proxy, replaying);
-        self.exporter.flush();
+        // Side by side: neither holds up the other, and the end comes no later for it.
+        let letters_pending = std::thread::scope(|side| {
+            side.spawn(|| self.exporter.flush());
+            replaying::end(&proxy, replaying)
+        });
+        self.exporter.close();
         emit(&events::DrainEnded { cut, letters_pending });
         access::close();
         admin.logging.close();

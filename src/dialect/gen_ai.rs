@@ -329,6 +329,52 @@ mod tests {
     }
 
     #[test]
+    fn whatever_comes_is_read_alike_in_any_pieces() {
+        let mut dice = fastrand::Rng::with_seed(23);
+        let words: Vec<&[u8]> = [
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "\"",
+            "\\",
+            "\"model\"",
+            "\"usage\":{",
+            "\"prompt_tokens\":",
+            "12",
+            "\"m\"",
+            "data: ",
+            "\n\n",
+            "null",
+            "\"response\":{",
+            "-",
+            "\u{e9}",
+        ]
+        .map(str::as_bytes)
+        .into();
+        let dialect = builtin::dialect("openai").unwrap();
+        let mut told = 0;
+        for _ in 0..3_000 {
+            let text: Vec<u8> =
+                (0..dice.usize(..40)).flat_map(|_| words[dice.usize(..words.len())].to_vec()).collect();
+            let (mut whole, mut cut) = (dialect.listener(), dialect.listener());
+            whole.hear(&text);
+            let mut rest = &text[..];
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(dice.usize(1..=rest.len()));
+                cut.hear(piece);
+                rest = after;
+            }
+            assert_eq!(cut.told(), whole.told(), "{}", String::from_utf8_lossy(&text));
+            assert!(whole.here.len() < 8 && whole.text.len() <= TEXT_MAX + 1, "{whole:?}");
+            told += usize::from(*whole.told() != Told::default());
+        }
+        assert!(told > 10, "only {told} told anything");
+    }
+
+    #[test]
     fn a_path_tells_what_is_asked() {
         let of = |name: &str, path: &str| {
             builtin::dialect(name).unwrap().gen_ai(path).map(|(provider, name)| format!("{provider} {name}"))

@@ -391,6 +391,7 @@ fn a_letters_delivery_goes_back_to_the_span_of_its_capture_also_after_a_restart(
     eventually("delivered", || fender.metric("fender_dead_letters", &[("state", "delivered")]) == 1.0);
     let (root, attempts) = tree(&all(&fender, &collector));
     assert_eq!((root.kind(), root.text("name"), root.says("fender.letter")), (5, "replay api", letter));
+    assert_eq!((root.says("fender.reason"), root.failed()), (String::new(), false));
     let link = &root.0["links"][0];
     assert_eq!(
         (link["traceId"].as_str(), link["spanId"].as_str()),

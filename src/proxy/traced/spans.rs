@@ -8,7 +8,7 @@ use crate::clock;
 use crate::config::Scheme;
 use crate::dialect::Listener;
 use crate::telemetry::access::AttemptLine;
-use crate::telemetry::story::{Ended, Fact, Story};
+use crate::telemetry::story::{Ended, Fact, Story, brief};
 use crate::telemetry::trace::{Event, Kind, Span, Value};
 
 impl Trace {
@@ -20,6 +20,9 @@ impl Trace {
         route: &str,
         (began, now): (Instant, Instant),
     ) {
+        if self.sends.is_empty() && matches!(self.asked, Asked::Letter { .. }) {
+            return; // Its turn was not taken: it has many of those while its upstream is ill.
+        }
         let clock = Clock { began, unix_ns: clock::unix_ms_at(began).saturating_mul(1_000_000) };
         let mut spans = vec![self.whole(story, ended, route, &clock, now)];
         for (number, send) in self.sends.iter().enumerate() {
@@ -40,6 +43,7 @@ impl Trace {
                 about.int("http.response.status_code", ended.status);
                 about.text("fender.source", ended.source);
                 about.text("fender.end", ended.how);
+                about.text("fender.reason", ended.reason.map_or("", |reason| reason.as_str()));
                 (Kind::Server, None)
             }
             Asked::Letter { id, captured } => {
@@ -52,7 +56,6 @@ impl Trace {
         about.text("fender.upstream", &story.upstream);
         about.text("fender.route", &story.route);
         about.int("fender.attempts", self.sends.len());
-        about.text("fender.reason", ended.reason.map_or("", |reason| reason.as_str()));
         about.text("fender.verdict", story.verdict().unwrap_or_default());
         about.text("fender.letter", story.letter().unwrap_or_default());
         let error = self.error(story, ended);
@@ -134,11 +137,12 @@ impl Trace {
         }
         if let Some(told) = self.listener.as_ref().filter(|_| relayed).map(Listener::told) {
             about.text("gen_ai.response.model", told.model.as_deref().unwrap_or_default());
-            let tokens = [("input", told.input_tokens), ("output", told.output_tokens)];
-            for (which, tokens) in tokens.into_iter().filter_map(|(which, tokens)| Some((which, tokens?))) {
-                let name =
-                    if which == "input" { "gen_ai.usage.input_tokens" } else { "gen_ai.usage.output_tokens" };
-                about.int(name, tokens);
+            let tokens = [
+                ("gen_ai.usage.input_tokens", told.input_tokens),
+                ("gen_ai.usage.output_tokens", told.output_tokens),
+            ];
+            for (name, tokens) in tokens {
+                tokens.into_iter().for_each(|tokens| about.int(name, tokens));
             }
         }
         let why = line.and_then(|line| line.error.clone());
@@ -153,7 +157,7 @@ impl Trace {
             events: Vec::new(),
             events_left_out: 0,
             link: None,
-            error: error.map(|error| why.unwrap_or(error)),
+            error: error.map(|error| brief(&why.unwrap_or(error)).into()),
         }
     }
 }
