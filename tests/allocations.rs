@@ -125,6 +125,16 @@ fn an_event_and_a_head_are_judged_without_allocating() {
 
 #[test]
 fn all_policies_together_allocate_a_handful_more_than_none() {
+    each_allocates_no_more_than_it_may("");
+}
+
+/// A collector that nobody is sent to: what is not sampled allocates nothing for it.
+#[test]
+fn a_request_that_is_not_sampled_allocates_no_more_than_without_traces() {
+    each_allocates_no_more_than_it_may("[trace]\notlp_endpoint = \"http://127.0.0.1:9\"\nsample = 0.0\n");
+}
+
+fn each_allocates_no_more_than_it_may(more: &str) {
     let _alone = COUNTING.lock().unwrap();
     let _counting = dhat::Profiler::builder().testing().build();
     let upstream = upstream();
@@ -135,7 +145,7 @@ fn all_policies_together_allocate_a_handful_more_than_none() {
          retry = {{ max_attempts = 1 }}\nthrottle = {{ adapt = false }}\n\
          [upstream.all]\nurl = \"http://{upstream}\"\nroute = \"/all\"\nbreaker = {{ slow_call = \"10s\" }}\n\
          concurrency = {{ max = 16, adaptive = true }}\n\
-         [[upstream.all.rate_limit]]\nrequests = 1000000\nper = \"1s\"\nkey = \"header:x-user\"\n"
+         [[upstream.all.rate_limit]]\nrequests = 1000000\nper = \"1s\"\nkey = \"header:x-user\"\n{more}"
     );
     let loaded = config::load_text("allocations.toml", &text).unwrap();
     let logging = Arc::new(Logging::start(Format::Text, "error").unwrap());

@@ -24,6 +24,7 @@ use crate::telemetry::letters::LiveStore;
 use crate::telemetry::logging::Logging;
 use crate::telemetry::metrics::{Live, LiveUpstream, Metrics};
 use crate::telemetry::prune::Named;
+use crate::telemetry::trace::Tracer;
 use crate::telemetry::webhooks::Webhook;
 use crate::upstream::{Degradation, Upstream};
 
@@ -98,6 +99,8 @@ pub struct Admin {
     /// The newest config was not taken.
     pub config_refused: AtomicBool,
     pub own: Own,
+    /// Spans on their way to a collector.
+    pub tracer: Arc<Tracer>,
 }
 
 impl Admin {

@@ -17,6 +17,7 @@ use crate::policy::breaker::State;
 use crate::policy::degradation::Level;
 use crate::ready::Pulse;
 use crate::telemetry::history;
+use crate::telemetry::trace::Figures;
 use crate::telemetry::webhooks::{Webhook, WebhookFigures};
 use crate::upstream::Upstream;
 use crate::upstream::breaker::BreakerCell;
@@ -206,6 +207,7 @@ pub(super) struct Overview {
     config: Config,
     /// Lines lost to a reader of the log that did not keep up.
     log_lines_dropped: u64,
+    traces: Traces,
     /// Null where no upstream's writes are kept.
     dead_letters: Option<LetterFigures>,
     /// Null to a token that does not see all upstreams.
@@ -273,11 +275,29 @@ struct Buffer {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+struct Traces {
+    /// Whether there is a collector.
+    on: bool,
+    /// Spans that wait to be sent…
+    waiting: usize,
+    /// …that the collector has taken, and that were lost, since the start: no room, or a collector that did not take them.
+    sent: u64,
+    dropped: u64,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Config {
     /// When the one in force was read.
     loaded_at: String,
     /// Why the newest one was not taken; null if it was.
     refused: Option<&'static str>,
+}
+
+impl Traces {
+    const fn of(figures: Figures, on: bool) -> Self {
+        let Figures { waiting, sent, dropped } = figures;
+        Self { on, waiting, sent, dropped }
+    }
 }
 
 impl Overview {
@@ -319,6 +339,7 @@ impl Overview {
                     .then_some("see the log, or POST /api/v1/config/reload"),
             },
             log_lines_dropped: admin.log_lines_dropped(),
+            traces: Traces::of(admin.tracer.figures(), table.sampling().is_some()),
             dead_letters: admin.letters.as_ref().map(|store| letter_view::figures(&store.figures(), caller)),
             webhooks: caller
                 .filter(|caller| caller.views_all())

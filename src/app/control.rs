@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::exporter::Exporter;
 use super::{Error, build};
 use crate::admin::{self, Admin, InForce, Line, ReloadRequest};
 use crate::clock;
@@ -45,6 +46,7 @@ pub(super) struct Control {
     pub door: Arc<Door>,
     pub admin_tls: Option<Arc<Acceptor>>,
     pub workers: usize,
+    pub exporter: Arc<Exporter>,
 }
 
 /// What time alone decides is looked at so often.
@@ -109,6 +111,7 @@ impl Control {
             self.renew_hooks(&self.config.notify.clone(), 0).map_err(Error::Config)?;
             tokio::spawn(watch_over(Arc::clone(&self.admin)));
             tokio::spawn(super::sampling::run(Arc::clone(&self.admin)));
+            tokio::spawn(Arc::clone(&self.exporter).run());
             self.announce_ready().await;
             let cause = self.serve(&mut signals, reloads).await;
             let cut = self.drain(cause, &mut signals).await;
@@ -188,16 +191,16 @@ impl Control {
         let admin_tls = acceptor(loaded.config.admin.tls.as_ref(), super::ALPN_ADMIN).map_err(unusable)?;
         let proxy = Arc::clone(&self.door.proxy);
         let previous = proxy.table.load_full();
-        let table = Arc::new(
-            build::table(
-                &loaded.config,
-                &self.admin.metrics,
-                self.workers + 1, // The replays' connections are their own.
-                &proxy.feed,
-                Some(&previous),
-            )
-            .map_err(unusable)?,
+        let collector = self.exporter.collector(&loaded.config.trace).map_err(unusable)?;
+        let table = build::table(
+            &loaded.config,
+            &self.admin.metrics,
+            self.workers + 1, // The replays' connections are their own.
+            &proxy.feed,
+            Some(&previous),
         );
+        let sampling = self.exporter.sampling(&loaded.config.trace);
+        let table = Arc::new(table.map_err(unusable)?.traced(sampling));
         self.renew_hooks(&loaded.config.notify, self.admin.feed.newest()).map_err(unusable)?;
         // Nothing fails from here on.
         for (old, new) in [(self.door.tls.as_ref(), server_tls), (self.admin_tls.as_deref(), admin_tls)] {
@@ -208,6 +211,7 @@ impl Control {
         if let Some(letters) = &proxy.letters {
             letters.store.rekey(Keys::of(&loaded.config.dead_letter));
         }
+        self.exporter.leads_to(collector);
         follow_names(&table, Some(&previous));
         let warmed = Arc::clone(&table);
         std::thread::spawn(move || warmed.upstreams().iter().for_each(|upstream| upstream.warm_up()));

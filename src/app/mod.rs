@@ -3,6 +3,7 @@
 
 mod build;
 mod control;
+mod exporter;
 mod replaying;
 mod sampling;
 mod worker;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use self::exporter::Exporter;
 use crate::admin::{Admin, InForce, Own};
 use crate::clock;
 use crate::config::watch::Watcher;
@@ -65,6 +67,7 @@ pub struct App {
     sockets: Sockets,
     reloads: mpsc::Receiver<crate::admin::ReloadRequest>,
     serving: Vec<crate::ready::Pending>,
+    exporter: Arc<Exporter>,
 }
 
 /// All listening sockets: of the front door one a worker for each address.
@@ -98,9 +101,10 @@ impl App {
         let feed = Feed::new(&memory);
         let degradation = Degradation::new(&feed);
         let table = table(&config, &metrics, workers + 1, &feed, None).map_err(Error::Config)?;
+        let exporter = Exporter::leading(&config.trace, &memory).map_err(Error::Config)?;
         let letters = letters(&config, &metrics)?;
         let proxy = Arc::new(Proxy {
-            table: Arc::new(ArcSwap::from_pointee(table)),
+            table: Arc::new(ArcSwap::from_pointee(table.traced(exporter.sampling(&config.trace)))),
             server: ArcSwap::from_pointee(config.server.clone()),
             stale: Stale::new(Arc::clone(&memory)),
             memory,
@@ -110,9 +114,7 @@ impl App {
             letters,
             keeping: Arc::default(),
         });
-        let acceptor = |tls: &Option<config::ServerTls>, protocols| {
-            tls.as_ref().map(|tls| Acceptor::new(tls, protocols)).transpose()
-        };
+        let acceptor = |tls: &Option<_>, alpn| tls.as_ref().map(|tls| Acceptor::new(tls, alpn)).transpose();
         let connections = Arc::new(AtomicUsize::new(0));
         let door = Arc::new(Door {
             proxy: Arc::clone(&proxy),
@@ -142,9 +144,10 @@ impl App {
             config: ArcSwap::from_pointee(in_force),
             config_refused: AtomicBool::new(false),
             own: Own::default(),
+            tracer: Arc::clone(exporter.tracer()),
         });
         let admin_tls = acceptor(&config.admin.tls, ALPN_ADMIN).map_err(Error::Config)?.map(Arc::new);
-        Ok(Self { config, watcher, path, proxy, admin, door, admin_tls, sockets, reloads, serving })
+        Ok(Self { config, watcher, path, proxy, admin, door, admin_tls, sockets, reloads, serving, exporter })
     }
 
     /// Where requests are taken; with port 0 in the config the port that the system chose.
@@ -194,6 +197,7 @@ impl App {
             door: self.door,
             admin_tls: self.admin_tls,
             workers: workers.len(),
+            exporter: Arc::clone(&self.exporter),
         };
         let replaying = replaying::start(&proxy, workers.len())?;
         let cut = control.run(self.sockets.admin, self.sockets.public, self.reloads)?;
@@ -201,7 +205,12 @@ impl App {
         proxy.drain.advance(Phase::Cut);
         worker::join(&workers);
         sampling::end(&admin);
-        let letters_pending = replaying::end(&proxy, replaying);
+        // Side by side: neither holds up the other, and the end comes no later for it.
+        let letters_pending = std::thread::scope(|side| {
+            side.spawn(|| self.exporter.flush());
+            replaying::end(&proxy, replaying)
+        });
+        self.exporter.close();
         emit(&events::DrainEnded { cut, letters_pending });
         access::close();
         admin.logging.close();

@@ -21,7 +21,6 @@ const fn key(path: &'static str, what: &'static str) -> Unbuilt {
 
 /// All of them. A table stands for everything in it.
 pub(super) const UNBUILT: &[Unbuilt] = &[
-    key("trace", "traces"),
     key("upstream.*.proxy", "an egress proxy"),
     key("upstream.*.stream.keepalive", "comments that keep a stream alive"),
     key("route.*.stream.keepalive", "comments that keep a stream alive"),

@@ -12,6 +12,7 @@ mod envelope;
 mod events;
 mod facts;
 mod fault;
+mod gen_ai;
 mod mask;
 mod meaning;
 mod pattern;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 pub use ask::{Asked, Place};
 pub use fault::{At, Fault};
+pub use gen_ai::{Listener, Told};
 use http::HeaderName;
 pub use meaning::{Head, Meaning, Ruling, Scope};
 pub use spec::Spec;
@@ -40,6 +42,7 @@ use envelope::Envelope;
 use events::{Events, Written};
 use facts::Questions;
 use fault::Faults;
+use gen_ai::Tellers;
 use rules::Rules;
 use scan::Pointers;
 
@@ -54,6 +57,7 @@ pub struct Dialect {
     places: Places,
     envelope: Envelope,
     accepted: Vec<Accepted>,
+    tellers: Arc<Tellers>,
 }
 
 /// By name and file: what is compiled follows from them.
@@ -97,6 +101,7 @@ impl Dialect {
             places: Places::compile(&spec, faults),
             envelope: Envelope::compile(&spec, faults),
             accepted: Accepted::compile(&spec, faults),
+            tellers: Arc::new(Tellers::compile(&spec.gen_ai, faults)),
             questions,
             spec,
         }
@@ -226,6 +231,21 @@ impl Dialect {
         let path = acceptance.path.rsplit(' ').next().unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
         self.accepted.iter().find(|accepted| accepted.is_for(path)).map(|accepted| accepted.speak(acceptance))
+    }
+
+    /// Whose models a path asks, and for what, in OpenTelemetry's words; `None`: it asks none.
+    #[must_use]
+    pub fn gen_ai(&self, path: &str) -> Option<(&str, &str)> {
+        let spec = &self.spec.gen_ai;
+        let fits = |path: &str| spec.operation.iter().find(|one| one.path.iter().any(|own| own.fits(path)));
+        let operation = fits(path).filter(|_| !spec.provider.is_empty())?;
+        Some((spec.provider.as_str(), operation.name.as_str()))
+    }
+
+    /// To follow an answer in which a model tells what it took.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        Listener::new(&self.tellers)
     }
 
     /// What an event of a stream is.

@@ -48,6 +48,8 @@ pub struct Spec {
     pub stream: StreamSpec,
     /// Where a request names what matters.
     pub request: RequestSpec,
+    /// What traces tell of calls of models.
+    pub gen_ai: GenAiSpec,
     /// Fender's own answers.
     pub refusal: RefusalSpec,
     /// The answers to writes that are stored; the first one whose path fits.
@@ -132,6 +134,32 @@ pub struct RequestSpec {
     pub recipient: Vec<PlaceAt>,
     /// Which model it asks.
     pub model: Vec<PlaceAt>,
+}
+
+/// What traces tell of calls of models, in the words of OpenTelemetry. JSON pointers here have no `*` and name no array's items.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GenAiSpec {
+    /// `gen_ai.provider.name`; "" = this is no API of models.
+    pub provider: String,
+    /// Which calls are of models; the first one whose path fits.
+    pub operation: Vec<OperationSpec>,
+    /// Where an answer or an event names the model that answered.
+    pub model: Vec<String>,
+    /// Where one tells the tokens of the prompt; the last word counts.
+    pub input_tokens: Vec<String>,
+    /// Where one tells those of the answer; the last word counts.
+    pub output_tokens: Vec<String>,
+}
+
+/// A call of a model.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OperationSpec {
+    /// `gen_ai.operation.name`: `chat`, `text_completion`, `embeddings`, `generate_content`.
+    pub name: String,
+    /// The paths that it has.
+    pub path: Vec<Pattern>,
 }
 
 /// Fender's own answers in the API's words.

@@ -15,6 +15,7 @@ use super::keys::look_closer;
 use super::notes::Tried;
 use super::pipeline::Proxy;
 use super::stream::Stream;
+use super::traced;
 use crate::clock;
 use crate::deadletter::Attempt;
 use crate::memory::Memory;
@@ -259,6 +260,9 @@ async fn send(
     let plan = Arc::clone(&exchange.plan);
     let deadline = exchange.deadline.min(begun + plan.settings().timeout.attempt);
     let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
+    if let Some(trace) = &mut exchange.finish.trace {
+        trace.sends(&plan, begun);
+    }
     let outgoing = exchange.outgoing(begun);
     exchange.finish.sending = true;
     let times = (begun, deadline.into());
@@ -302,7 +306,18 @@ async fn send(
         });
     }
     exchange.tried(&Tried { ended: &ended, fault: sent.as_ref().err(), endpoint }, begun, now);
+    if exchange.finish.trace.is_some() {
+        traced(exchange, (endpoint, sent.as_ref().ok()), now);
+    }
     (sent, ended, now)
+}
+
+/// Notes for the attempt's span what only the request and its answer tell.
+fn traced(exchange: &mut Exchange, (endpoint, heard): (Option<usize>, Option<&Heard>), now: Instant) {
+    let call = traced::call(exchange);
+    if let Some(trace) = &mut exchange.finish.trace {
+        trace.sent((endpoint, heard.map(|heard| heard.reply.response.version())), call, now);
+    }
 }
 
 fn unanswered(exchange: &Exchange, fault: &Fault) -> Judged {

@@ -186,6 +186,9 @@ impl Exchange {
     pub(super) fn outgoing(&self, now: Instant) -> Outgoing {
         let upgrade = self.upgrade();
         let mut headers = self.upward();
+        if let Some(trace) = &self.finish.trace {
+            trace.mark(&mut headers, &self.plan);
+        }
         let own = self.turned.as_ref().and_then(|turned| turned.body.clone());
         if let Some(body) = &own
             && headers.contains_key(CONTENT_LENGTH)

@@ -7,6 +7,7 @@ use super::admit::Holding;
 use super::body::Cut;
 use super::id::RequestId;
 use super::notes::{Logged, Notes};
+use super::traced::Trace;
 use super::wire::Wire;
 use crate::clock;
 use crate::drain::InFlight;
@@ -43,6 +44,8 @@ pub struct Finish {
     notes: Notes,
     /// An attempt is under way.
     pub(super) sending: bool,
+    /// What its spans are made of, if it is traced.
+    pub(super) trace: Option<Box<Trace>>,
     wire: Option<Arc<Wire>>,
     /// A replay is no request of a client's.
     counted: bool,
@@ -74,6 +77,7 @@ impl Finish {
             response_bytes: 0,
             notes,
             sending: false,
+            trace: None,
             wire: None,
             counted: true,
             holding: None,
@@ -115,7 +119,7 @@ impl Finish {
 
     /// Whether anything has been noted of it, or is to be in any case.
     pub(super) fn noted(&self) -> bool {
-        self.notes.any()
+        self.trace.is_some() || self.notes.any()
     }
 
     /// Its story so far, which is begun if there is none.
@@ -143,6 +147,14 @@ impl Finish {
     /// Bytes of the response passed on.
     pub fn passed(&mut self, bytes: usize) {
         self.response_bytes += bytes as u64;
+    }
+
+    /// A piece of the answer that is passed on.
+    pub(super) fn relayed(&mut self, piece: &[u8]) {
+        self.passed(piece.len());
+        if let Some(trace) = &mut self.trace {
+            trace.hear(piece);
+        }
     }
 
     /// Why the upstream's body broke off.
@@ -208,16 +220,29 @@ impl Finish {
 
     /// Keeps its story for those who will ask, unless there is nothing to tell.
     fn file(&self, mut story: Box<Story>, now: Instant) {
+        story.ended = Some(self.ending(now));
+        if !story.is_plain() {
+            self.plan.upstream().policies().feed().stories().push(*story);
+        }
+    }
+
+    fn ending(&self, now: Instant) -> story::Ended {
         let answer = self.answer_or_none(now);
-        story.ended = Some(story::Ended {
+        story::Ended {
             status: answer.status,
             source: answer.source.as_str(),
             reason: answer.reason,
             how: self.how(),
             took: now.saturating_duration_since(self.started),
-        });
-        if !story.is_plain() {
-            self.plan.upstream().policies().feed().stories().push(*story);
+        }
+    }
+
+    /// Its spans, if it is traced; there is a story then in any case.
+    fn end_trace(&mut self, now: Instant) {
+        if let Some(trace) = self.trace.take() {
+            let ended = self.ending(now);
+            let route = self.plan.route().path.as_str();
+            self.story(|story| trace.end(story, &ended, route, (self.started, now)));
         }
     }
 
@@ -274,6 +299,7 @@ impl Drop for Finish {
         }
         self.plan.upstream_metrics().in_flight.dec();
         if !self.counted {
+            self.end_trace(now);
             return;
         }
         match (self.answer, self.end) {
@@ -284,6 +310,7 @@ impl Drop for Finish {
             }
             _ => self.note_late(Some(Fact::Gone { sending: self.sending }), now),
         }
+        self.end_trace(now);
         let Some(story) = self.notes.take() else { return };
         if let Some(logged) = self.notes.logged() {
             self.write_record(&story, logged, now);

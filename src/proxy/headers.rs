@@ -5,14 +5,14 @@ use http::{HeaderMap, StatusCode, Version};
 
 use super::id::RequestId;
 use super::patience;
+use super::traced::{TRACEPARENT, TRACESTATE};
+use crate::telemetry::trace::Context;
 
 const VIA: HeaderName = http::header::VIA;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What is seen of a request's fields in passing: most bear none of these, and nobody need search for them then.
 #[expect(clippy::struct_excessive_bools, reason = "fields, each there or not")]
@@ -243,33 +243,11 @@ fn extend_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
 
 /// Keeps a trace context that is well-formed; otherwise begins one, whose trace id is the request's id (W3C Trace Context).
 fn keep_or_begin_trace(headers: &mut HeaderMap, id: &RequestId) {
-    if headers.get(TRACEPARENT).is_some_and(|value| well_formed(value.as_bytes())) {
+    if headers.get(TRACEPARENT).and_then(|value| Context::parse(value.as_bytes())).is_some() {
         return;
     }
     headers.remove(TRACESTATE);
     headers.insert(TRACEPARENT, id.traceparent());
-}
-
-fn well_formed(value: &[u8]) -> bool {
-    let hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let parts: Vec<&[u8]> = value.splitn(5, |byte| *byte == b'-').collect();
-    match parts.as_slice() {
-        [version, trace, span, flags, rest @ ..] => {
-            let whole = version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
-            let future = rest.is_empty() || *version != b"00";
-            let zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
-            whole
-                && future
-                && hex(version)
-                && *version != b"ff"
-                && hex(trace)
-                && hex(span)
-                && hex(flags)
-                && !zero(trace)
-                && !zero(span)
-        }
-        _ => false,
-    }
 }
 
 /// The fields that a `Connection` header names as the hop's own.

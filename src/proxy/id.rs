@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::clock;
+use crate::telemetry::trace::Context;
 
 /// The id under which a request is known to its client, in the log, upstream, and as the trace that begins with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,12 @@ impl RequestId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.header.to_str().unwrap_or_default()
+    }
+
+    /// The same as numbers.
+    #[must_use]
+    pub fn context(&self) -> Option<Context> {
+        Context::parse(self.traceparent.as_bytes())
     }
 
     /// A W3C trace context that begins here, not sampled.

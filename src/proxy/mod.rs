@@ -38,6 +38,7 @@ pub mod stale;
 mod stored;
 mod stream;
 mod target;
+mod traced;
 mod tunnel;
 pub mod wire;
 

@@ -137,7 +137,7 @@ impl Exchange {
     pub(super) fn tried(&self, tried: &Tried<'_>, begun: Instant, now: Instant) {
         // A letter's trail tells of its replays.
         let plain = tried.ended.outcome == Outcome::Success && !self.finish.noted();
-        if plain || self.origin == Origin::Replay {
+        if plain || (self.origin == Origin::Replay && self.finish.trace.is_none()) {
             return;
         }
         let line = tried.line(&self.plan, now.saturating_duration_since(begun));

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
+use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -25,6 +26,7 @@ use super::notes::{Logged, Notes};
 use super::patience::Said;
 use super::refused::{self, Asked, TurnedAway};
 use super::stale::Stale;
+use super::traced::Trace;
 use super::{capture, kept, respond, target};
 use crate::clock;
 use crate::config;
@@ -34,6 +36,7 @@ use crate::policy::blame::ClientFault;
 use crate::route::{Plan, Table};
 use crate::telemetry::events::{Panicked, emit};
 use crate::telemetry::feed::Feed;
+use crate::telemetry::trace::Sampling;
 use crate::upstream::Degradation;
 use crate::upstream::upload::{Bounds, Upload};
 
@@ -89,8 +92,21 @@ impl Proxy {
         let now = clock::now();
         let id = RequestId::at(now);
         let table = self.table.load();
-        self.open((&id, now), &table, request, glance, client)
-            .map_err(|turned_away| Box::new(turned_away.answer(self, &id)))
+        let mut trace = table.sampling().and_then(|sampling| self.trace(sampling, &request, client, &id));
+        self.open((&id, now), &table, (request, &mut trace), glance, client)
+            .map_err(|turned_away| Box::new(turned_away.answer(self, &id, trace)))
+    }
+
+    fn trace(
+        &self,
+        sampling: &Sampling,
+        request: &Request<Incoming>,
+        client: &Client,
+        id: &RequestId,
+    ) -> Option<Box<Trace>> {
+        let trusted = client.trusted(self.server.load().trust_client_headers);
+        let host = request.uri().authority().map(Authority::as_str);
+        Trace::of_request(sampling, request.headers(), (request.version(), host), (client, trusted), id)
     }
 
     async fn answer(&self, mut exchange: Box<Exchange>, tried_before: bool) -> Response<Body> {
@@ -126,7 +142,7 @@ impl Proxy {
     /// Answers what never became a request: a refused head, or one connection too many.
     #[must_use]
     pub fn refuse(&self, id: &RequestId, failure: &Failure) -> Response<Body> {
-        refused::answer(self, id, failure, &Asked::default())
+        refused::answer(self, id, failure, &Asked::default(), None)
     }
 
     /// What the client's connection has to know beside the answer.
@@ -148,7 +164,7 @@ impl Proxy {
         &self,
         (id, started): (&RequestId, Instant),
         table: &Table,
-        request: Request<Incoming>,
+        (request, trace): (Request<Incoming>, &mut Option<Box<Trace>>),
         glance: Glance,
         client: &Arc<Client>,
     ) -> Result<(Box<Exchange>, bool), TurnedAway> {
@@ -178,6 +194,7 @@ impl Proxy {
         let notes = Notes::new(&head.method, &target, logged);
         let in_flight = self.drain.enter(client.worker);
         let mut finish = Box::new(Finish::new(id.clone(), Arc::clone(plan), started, notes, in_flight));
+        finish.trace = trace.take();
         begins(plan, head.version, client, &mut finish);
         let patience = said.timeout.map(|limit| started + limit);
         let exchange = Box::new(Exchange {

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::id::RequestId;
 use super::pipeline::Proxy;
 use super::respond;
+use super::traced::Trace;
 use crate::clock;
 use crate::config;
 use crate::policy::reason::Reason;
@@ -37,14 +38,20 @@ impl TurnedAway {
         Self(Box::new((failure, asked)))
     }
 
-    pub(super) fn answer(&self, proxy: &Proxy, id: &RequestId) -> Response<Body> {
+    pub(super) fn answer(&self, proxy: &Proxy, id: &RequestId, trace: Option<Box<Trace>>) -> Response<Body> {
         let (failure, asked) = &*self.0;
-        answer(proxy, id, failure, asked)
+        answer(proxy, id, failure, asked, trace)
     }
 }
 
 /// The answer to it, once it is told.
-pub(super) fn answer(proxy: &Proxy, id: &RequestId, failure: &Failure, asked: &Asked) -> Response<Body> {
+pub(super) fn answer(
+    proxy: &Proxy,
+    id: &RequestId,
+    failure: &Failure,
+    asked: &Asked,
+    trace: Option<Box<Trace>>,
+) -> Response<Body> {
     let answer = respond::refused(id, failure, None);
     let (status, reason) = (answer.status().as_u16(), failure.reason());
     let Asked { method, path, plan } = asked;
@@ -52,7 +59,7 @@ pub(super) fn answer(proxy: &Proxy, id: &RequestId, failure: &Failure, asked: &A
     let path = match plan {
         Some(plan) => plan.upstream().dialect().masked(path).into_owned(),
         // Most processes use few dialects: the others are read when somebody asks for this story.
-        None if !log && path.len() <= TEXT_MAX => in_use(proxy, path.clone()),
+        None if !log && trace.is_none() && path.len() <= TEXT_MAX => in_use(proxy, path.clone()),
         None => config::without_secrets(&in_use(proxy, path.clone())),
     };
     let (upstream, route) = plan.as_ref().map_or(("", ""), |plan| (plan.upstream_name(), plan.name()));
@@ -65,13 +72,19 @@ pub(super) fn answer(proxy: &Proxy, id: &RequestId, failure: &Failure, asked: &A
         None,
         Fact::Failed { reason, detail: brief(&failure.detail()), key: key(failure) },
     );
-    story.ended = Some(Ended {
+    let ended = Ended {
         status,
         source: Source::Fender.as_str(),
         reason: Some(reason),
         how: "complete",
         took: Duration::ZERO,
-    });
+    };
+    if let Some(trace) = trace {
+        let now = clock::now();
+        let route = plan.as_ref().map_or("", |plan| plan.route().path.as_str());
+        trace.end(&story, &ended, route, (now, now));
+    }
+    story.ended = Some(ended);
     proxy.feed.stories().push(story);
     proxy.table.load().unrouted().answered(status, Source::Fender, Duration::ZERO);
     answer

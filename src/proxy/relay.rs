@@ -254,7 +254,7 @@ impl Relay {
         if let Some(copying) = &mut self.copying {
             copying.piece(piece);
         }
-        self.finish.passed(piece.len());
+        self.finish.relayed(piece);
     }
 
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Option<Cut> {

@@ -21,6 +21,7 @@ use super::id::RequestId;
 use super::keys::{self, Keys, look_closer};
 use super::notes::Notes;
 use super::pipeline::Proxy;
+use super::traced::Trace;
 use super::{fallback, stored};
 use crate::clock;
 use crate::deadletter::{Content, Letter};
@@ -202,7 +203,11 @@ impl Proxy {
         let target = PathAndQuery::try_from(path).ok()?;
         let notes = Notes::new(&method, &target, None);
         let in_flight = self.drain.enter(client.worker);
-        let finish = Box::new(Finish::uncounted(id.clone(), Arc::clone(&plan), started, notes, in_flight));
+        let mut finish =
+            Box::new(Finish::uncounted(id.clone(), Arc::clone(&plan), started, notes, in_flight));
+        let table = self.table.load();
+        finish.trace =
+            table.sampling().and_then(|sampling| Trace::of_letter(sampling, &headers, letter, &id));
         Some(Exchange {
             id,
             client: Arc::clone(client),

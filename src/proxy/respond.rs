@@ -108,6 +108,9 @@ fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: T
     };
     sign(&mut parts.headers, &exchange, told);
     exchange.finish.answered(parts.status.as_u16(), told.source, told.reason, exchange.decided);
+    if let Some(trace) = &mut exchange.finish.trace {
+        trace.relays(&parts.headers);
+    }
     let timeout = &exchange.plan.settings().timeout;
     let switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     if let Some(client) = exchange.switch.take()

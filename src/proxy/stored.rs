@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use super::exchange::Exchange;
 use super::headers::{Named, hop_by_hop};
 use super::keys::CREDENTIALS;
+use super::traced::TRACEPARENT;
 use crate::config;
 use crate::deadletter::{Content, Credentials};
 use crate::route::Plan;
@@ -57,6 +58,11 @@ pub(super) fn headers(exchange: &Exchange) -> Vec<(String, Vec<u8>)> {
     let mut headers = fields(exchange, |name| !is_secret(exchange, name) && passes(exchange, name, &named));
     if !exchange.headers.contains_key("x-request-id") {
         headers.push(("x-request-id".to_owned(), exchange.id.as_str().as_bytes().to_vec()));
+    }
+    if let Some(trace) = &exchange.finish.trace
+        && !is_secret(exchange, &TRACEPARENT)
+    {
+        trace.remember(&mut headers);
     }
     headers
 }

@@ -8,6 +8,7 @@ use http::Method;
 use super::index::{Asks, Index};
 use super::plan::Plan;
 use crate::telemetry::metrics::RouteMetrics;
+use crate::telemetry::trace::Sampling;
 use crate::upstream::Upstream;
 
 /// All routes of one config.
@@ -20,6 +21,7 @@ pub struct Table {
     own_plans: Vec<Arc<Plan>>,
     unrouted: RouteMetrics,
     access_log: bool,
+    sampling: Option<Sampling>,
 }
 
 impl Table {
@@ -42,7 +44,20 @@ impl Table {
             let route = plan.route();
             Asks { host: route.host.as_deref(), path: &route.path }
         }));
-        Self { plans, index, upstreams, own_plans, unrouted, access_log }
+        Self { plans, index, upstreams, own_plans, unrouted, access_log, sampling: None }
+    }
+
+    /// The same, with these requests traced.
+    #[must_use]
+    pub fn traced(mut self, sampling: Option<Sampling>) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// Which requests are traced; `None`: none, there is no collector.
+    #[must_use]
+    pub const fn sampling(&self) -> Option<&Sampling> {
+        self.sampling.as_ref()
     }
 
     /// An upstream's own plan, without any route.

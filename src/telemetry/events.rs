@@ -70,6 +70,21 @@ impl Event for Listening {
     }
 }
 
+/// Spans did not reach their collector.
+#[derive(Debug)]
+pub struct SpansLost<'a> {
+    /// So many, since it was last said.
+    pub spans: u64,
+    /// What became of the last ones that were tried.
+    pub because: &'a str,
+}
+
+impl Event for SpansLost<'_> {
+    fn log(&self) {
+        tracing::warn!(spans = self.spans, because = self.because, "spans lost");
+    }
+}
+
 /// All parts run.
 #[derive(Debug)]
 pub struct Ready {

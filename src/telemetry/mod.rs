@@ -20,4 +20,5 @@ mod sink;
 pub mod story;
 pub mod streams;
 mod total;
+pub mod trace;
 pub mod webhooks;

@@ -122,8 +122,7 @@ impl Upload {
         UploadBody::Upload { upload: self.clone(), position: 0, trailers_sent: false }
     }
 
-    /// The body whole, read ahead of the first attempt; `None` if it is too large to be kept: nothing of it is lost then,
-    /// but it can be sent only once.
+    /// The body whole, read ahead of the first attempt; `None` if it is too large to be kept: it can be sent only once then.
     ///
     /// # Errors
     /// The client's side failed.
@@ -143,10 +142,15 @@ impl Upload {
                 Some(Ok(_)) => {}
             }
         };
-        let mut state = self.state();
-        state.ahead = false;
-        read?;
-        Ok((!state.overflowed).then(|| state.retained.concat().into()))
+        self.state().ahead = false;
+        read.map(|()| self.kept())
+    }
+
+    /// The body, if it has come whole and is kept.
+    #[must_use]
+    pub fn kept(&self) -> Option<Bytes> {
+        let state = self.state();
+        (state.ended && !state.overflowed).then(|| state.retained.concat().into())
     }
 
     /// Whether the body can be read from its beginning again: nothing was read, or all that was is retained.

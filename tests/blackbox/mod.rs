@@ -33,6 +33,7 @@ mod sealing;
 mod streams;
 mod throttle;
 mod timeouts;
+mod traces;
 mod traps;
 mod webhooks;
 mod why;

@@ -191,3 +191,23 @@ on = ["breaker.opened", "breaker.opened", "breaker.open"]
 "#;
     insta::assert_snapshot!(problems(text).render(false));
 }
+
+#[test]
+fn where_traces_go_and_how_many_is_checked_with_its_place() {
+    for (line, says) in [
+        ("otlp_endpoint = \"ftp://collector\"", "must start with http:// or https://"),
+        ("otlp_endpoint = \"http://u:p@collector\"", "must not bear a user name or a password"),
+        ("otlp_endpoint = \"http://collector?token=x\"", "must not bear a query"),
+        ("sample = 1.5", "trace.sample"),
+        ("sample = -0.1", "trace.sample"),
+    ] {
+        let problems = load_text("fender.toml", &format!("[trace]\n{line}\n")).expect_err(line);
+        let told = problems.to_string();
+        assert!(told.contains(says) && told.contains("fender.toml:2:"), "{line}: {told}");
+    }
+    for good in
+        ["otlp_endpoint = \"\"\nsample = 0", "otlp_endpoint = \"https://collector:4318/base\"\nsample = 1.0"]
+    {
+        load_text("fender.toml", &format!("[trace]\n{good}\n")).expect(good);
+    }
+}

@@ -326,7 +326,7 @@ fn the_reference_tells_every_key_and_marks_what_is_special() {
         "| `failure_rate` | number above 0, up to 1 | `0.5` |",
         "| `open_for` | duration above 0 | `\"10s\"` |",
         "Preset `ai`: `\"30s\"`. Preset `messaging`: `\"60s\"`.",
-        "*Not built yet.* Where spans are sent",
+        "*Not built yet.* A comment to the client",
         "*Restart.*",
         "list of `\"sse\"`, `\"ndjson\"`",
         "## upstream.NAME.dead_letter.replay\n",
