@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::deadletter::{Because, Letter, State};
+use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
 use crate::telemetry::story::{Fact, Story};
@@ -48,7 +49,12 @@ fn of_letter(letter: &Letter, story: Option<&Story>) -> Owner {
             let own = heard_failure(letter, story);
             let waits = format!("letter {id} is parked ({because}) and waits for an operator");
             if own {
-                owned("client", format!("it heard a failure; a copy is kept: {waits}"))
+                let heard = match story {
+                    Some(story) if hung_up(story) => "it hung up before it heard anything",
+                    Some(_) => "it heard a failure",
+                    None => "it was not told that the write is kept",
+                };
+                owned("client", format!("{heard}; a copy is kept: {waits}"))
             } else {
                 owned("fender", waits)
             }
@@ -60,23 +66,30 @@ fn of_letter(letter: &Letter, story: Option<&Story>) -> Owner {
 /// word that the client heard.
 fn heard_failure(letter: &Letter, story: Option<&Story>) -> bool {
     let accepted =
-        story.filter(|story| story.letter() == Some(letter.id.to_string().as_str())).map(Story::accepted);
+        story.filter(|story| story.made() == Some(letter.id.to_string().as_str())).map(Story::accepted);
     let refused = matches!(letter.reason, Some(Reason::Ambiguous | Reason::Credential))
         || letter.parked_because == Some(Because::Unanswered);
     accepted.map_or(refused, |accepted| !accepted)
 }
 
+/// Whether its client went away before its answer began.
+fn hung_up(story: &Story) -> bool {
+    story.ended.as_ref().is_some_and(|ended| ended.reason == Some(Reason::Cancelled))
+}
+
 fn of_request(story: &Story) -> Owner {
+    if let Some(letter) = story.letter() {
+        return owned("nobody", format!("letter {letter} is not in the store any more"));
+    }
     let Some(ended) = &story.ended else { return owned("client", "its answer is still under way") };
     let safe = ["GET", "HEAD", "OPTIONS", "TRACE"].contains(&story.method.as_str());
-    let answered = matches!(ended.status, 101 | 200..=399);
+    let whole = matches!(ended.how, "complete" | "cancelled");
+    let answered = matches!(ended.status, 101 | 200..=399) && whole;
+    let good = story.attempts.last().is_some_and(|line| line.outcome == Outcome::Success.as_str());
     let by_another = story.steps.iter().rev().find_map(|step| match &step.fact {
         Fact::FellBack { kind, .. } => Some(*kind),
         _ => None,
     });
-    if let Some(letter) = story.letter() {
-        return owned("nobody", format!("letter {letter} is not in the store any more"));
-    }
     if safe {
         return owned("nobody", "a read: it changes nothing upstream");
     }
@@ -84,6 +97,15 @@ fn of_request(story: &Story) -> Owner {
         ("upstream", _) if answered => owned("nobody", "the upstream acted on it"),
         ("fallback", _) if answered && by_another == Some("upstream") => {
             owned("nobody", "another upstream acted on it")
+        }
+        (_, None | Some("never_sent")) if hung_up(story) => {
+            owned("client", "it hung up; nothing of it was sent")
+        }
+        (_, Some("refused")) if hung_up(story) => {
+            owned("client", "it hung up; the upstream did not act on it")
+        }
+        _ if hung_up(story) && good => {
+            owned("client", "it hung up before it heard so, but the upstream acted on it")
         }
         (_, None | Some("never_sent")) => owned("client", "it heard so; nothing of it was sent"),
         (_, Some("refused")) => owned("client", "it heard so; the upstream did not act on it"),

@@ -63,6 +63,7 @@ async fn one(
         config_since_ms: config.loaded_unix_ms,
         held_up: held_up.as_deref(),
         store_is_silent: silent,
+        feed: &admin.feed,
     };
     told(story.as_deref(), letter.as_ref(), &around).map(Json).ok_or_else(|| No::missing(missing(&admin)))
 }
@@ -77,6 +78,7 @@ pub(crate) fn newest(admin: &Admin, holds: impl Fn(&Story) -> bool) -> Option<se
         config_since_ms: config.loaded_unix_ms,
         held_up: None,
         store_is_silent: false,
+        feed: &admin.feed,
     };
     serde_json::to_value(told(Some(&story), None, &around)?).ok()
 }

@@ -8,8 +8,9 @@ use super::auth::Caller;
 use super::owner::{Owner, owner};
 use crate::clock;
 use crate::config::{Origins, SetBy, without_secrets};
-use crate::deadletter::{Letter, State};
+use crate::deadletter::{Because, Letter, State};
 use crate::policy::reason::Reason;
+use crate::telemetry::feed::Feed;
 use crate::telemetry::story::{Fact, Step, Story, ms};
 
 /// What was decided about one request, in order.
@@ -66,7 +67,8 @@ struct Line {
 struct StepTold {
     /// Since the request came.
     at_ms: f64,
-    /// `route`, `attempt`, `retry`, `no_retry`, `refused`, `waited`, `fallback`, `letter`, `no_letter`, `failed`, `cut`, `hung_up`.
+    /// `route`, `probe`, `attempt`, `breaker`, `retry`, `no_retry`, `refused`, `paused`, `waited`, `fallback`, `no_fallback`,
+    /// `letter`, `no_letter`, `replay`, `failed`, `cut`, `hung_up`.
     kind: &'static str,
     /// Another upstream than the route's, to which a fallback has turned it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,8 +93,25 @@ struct LetterTold {
     created_at: Option<String>,
     next_attempt_at: Option<String>,
     updated_at: Option<String>,
+    /// The line of the config for which it waits for an operator, if it does.
+    parked_by: Option<Line>,
     /// What was tried of it, oldest first, without what the request's own steps tell.
     attempts: Vec<Replay>,
+    /// What else happened to it, as far as the last events of the process still tell.
+    events: Vec<Happened>,
+}
+
+/// What an operator did with a letter, or what became of it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Happened {
+    at: String,
+    /// Since the request came; of a letter alone, since it was stored.
+    at_ms: i64,
+    /// As in the events: `letter.replayed` and `letter.discarded` by an operator, `letter.delivered`, `letter.parked`.
+    event: String,
+    /// The operator's token, by its name.
+    who: Option<String>,
+    because: Option<String>,
 }
 
 /// One attempt at a letter.
@@ -105,6 +124,10 @@ struct Replay {
     status: Option<u16>,
     error: Option<String>,
     duration_ms: u64,
+    /// Where the process still knows it: under which id its own story is told, what it did upstream, and where.
+    request_id: Option<String>,
+    verdict: Option<&'static str>,
+    endpoint: Option<String>,
 }
 
 /// What a story is told with.
@@ -116,6 +139,8 @@ pub(super) struct Around<'a> {
     pub(super) held_up: Option<&'a str>,
     /// The store could not be asked for the letter.
     pub(super) store_is_silent: bool,
+    /// The last events, and the stories of the letter's turns.
+    pub(super) feed: &'a Feed,
 }
 
 /// What is told; `None`: there is neither a story nor a letter.
@@ -132,8 +157,7 @@ pub(super) fn told(story: Option<&Story>, letter: Option<&Letter>, around: &Arou
 
 fn of_story(story: &Story, letter: Option<&Letter>, owner: Owner, around: &Around<'_>) -> Told {
     let ended = story.ended.as_ref();
-    let end_ms =
-        story.began_unix_ms + ended.map_or(0, |ended| u64::try_from(ended.took.as_millis()).unwrap_or(0));
+    let (id, end_ms) = (format!("{:032x}", story.id), story.ended_unix_ms());
     let line = |upstream: &str, route: &str, key: &str| around.line(upstream, route, key);
     let mut steps = Vec::with_capacity(story.steps.len() + 1);
     if !story.upstream.is_empty() {
@@ -148,7 +172,7 @@ fn of_story(story: &Story, letter: Option<&Letter>, owner: Owner, around: &Aroun
     }
     steps.extend(story.steps.iter().map(|step| around.step(story, step)));
     Told {
-        id: Some(format!("{:032x}", story.id)),
+        id: Some(id.clone()),
         at: clock::rfc3339_ms(story.began_unix_ms),
         upstream: story.upstream.clone(),
         route: story.route.clone(),
@@ -168,25 +192,15 @@ fn of_story(story: &Story, letter: Option<&Letter>, owner: Owner, around: &Aroun
             .then(|| clock::rfc3339_ms(around.config_since_ms)),
         steps,
         left_out: story.left_out,
-        letter: story.letter().map(|id| match letter {
-            Some(letter) => LetterTold::of(letter, story.began_unix_ms, end_ms),
-            None => LetterTold::gone(id),
+        letter: story.letter().map(|made| match letter {
+            Some(letter) => around.letter(letter, story.began_unix_ms, end_ms, Some(&id)),
+            None => LetterTold::gone(made),
         }),
     }
 }
 
 fn of_letter(letter: &Letter, owner: Owner, around: &Around<'_>) -> Told {
-    let key = match letter.reason {
-        _ if letter.state != State::Parked => "dead_letter.mode",
-        Some(Reason::Credential) => "dead_letter.credentials",
-        Some(Reason::Ambiguous) => "dead_letter.replay.ambiguous",
-        _ => match letter.parked_because.map(crate::deadletter::Because::as_str) {
-            Some("attempts") => "dead_letter.replay.max_attempts",
-            Some("expired") => "dead_letter.replay.expire_after",
-            Some("ambiguous") => "dead_letter.replay.ambiguous",
-            _ => "dead_letter.mode",
-        },
-    };
+    let key = parking(letter).unwrap_or("dead_letter.mode");
     Told {
         id: None,
         at: clock::rfc3339_ms(letter.created_at_ms),
@@ -205,8 +219,22 @@ fn of_letter(letter: &Letter, owner: Owner, around: &Around<'_>) -> Told {
         config_reloaded_at: None,
         steps: Vec::new(),
         left_out: 0,
-        letter: Some(LetterTold::of(letter, letter.created_at_ms, 0)),
+        letter: Some(around.letter(letter, letter.created_at_ms, 0, None)),
     }
+}
+
+/// The key of the config for which a letter waits for an operator, if it is the config that says so.
+fn parking(letter: &Letter) -> Option<&'static str> {
+    if letter.state != State::Parked {
+        return None;
+    }
+    Some(match letter.parked_because? {
+        Because::Ambiguous => "dead_letter.replay.ambiguous",
+        Because::Credential => "dead_letter.credentials",
+        Because::Attempts => "dead_letter.replay.max_attempts",
+        Because::Expired => "dead_letter.replay.expire_after",
+        Because::Unanswered | Because::Permanent | Because::Damaged | Because::Operator => return None,
+    })
 }
 
 /// Which step settled it: the fallback that answered, the time that ran out, what the letter waits for; else the last one that
@@ -220,7 +248,10 @@ fn deciding(story: &Story) -> Option<&Step> {
     let kept = matches!(reason, Some(Reason::Credential | Reason::Ambiguous));
     let stored = last(&|fact| matches!(fact, Fact::Kept { .. })).filter(|_| kept);
     let instead = last(&|fact| matches!(fact, Fact::FellBack { .. })).filter(|_| fell_back);
-    instead.or(timed).or(stored).or_else(|| last(&|fact| fact.decides() && fact.key().is_some()))
+    // What was decided at another upstream, which did not answer either, is not why the client heard what it heard.
+    let decides = |step: &&Step| step.fact.decides() && (fell_back || step.elsewhere.is_none());
+    let deciding = || story.steps.iter().rev().find(decides);
+    instead.or(timed).or(stored).or_else(deciding).filter(|step| step.fact.key().is_some())
 }
 
 /// Upstream and route under which a step was decided.
@@ -248,7 +279,9 @@ impl Around<'_> {
     fn step(&self, story: &Story, step: &Step) -> StepTold {
         let (at_ms, kind) = (ms(step.at), step.fact.kind());
         let to_another = match &step.fact {
-            Fact::FellBack { to: Some(to), .. } => !self.caller.reaches(to),
+            Fact::FellBack { to: Some(to), .. } | Fact::NoFallback { to: Some(to), .. } => {
+                !self.caller.reaches(to)
+            }
             _ => false,
         };
         if !self.sees(step) || to_another {
@@ -267,30 +300,76 @@ impl Around<'_> {
     }
 }
 
-impl LetterTold {
-    /// It `began` then; until `told_ms` the request's own steps tell what was tried.
-    fn of(letter: &Letter, began: u64, told_ms: u64) -> Self {
-        let attempts = letter.attempts.iter().filter(|attempt| attempt.at_ms > told_ms);
-        Self {
+impl Around<'_> {
+    /// It `began` then; until `told_ms`, and of the turn of the story's `own` id, the story's steps tell what was tried.
+    fn letter(&self, letter: &Letter, began: u64, told_ms: u64, own: Option<&str>) -> LetterTold {
+        let mut replays = self.replays(letter, began, told_ms);
+        replays.retain(|replay| own.is_none() || replay.request_id.as_deref() != own);
+        LetterTold {
             id: letter.id.to_string(),
             state: Some(letter.state.as_str()),
-            parked_because: letter.parked_because.map(crate::deadletter::Because::as_str),
+            parked_because: letter.parked_because.map(Because::as_str),
             created_at: Some(clock::rfc3339_ms(letter.created_at_ms)),
             next_attempt_at: letter.next_attempt_at_ms.map(clock::rfc3339_ms),
             updated_at: Some(clock::rfc3339_ms(letter.updated_at_ms)),
-            attempts: attempts
-                .map(|attempt| Replay {
-                    at: clock::rfc3339_ms(attempt.at_ms),
-                    at_ms: attempt.at_ms.cast_signed().saturating_sub(began.cast_signed()),
-                    outcome: attempt.outcome.as_str(),
-                    status: attempt.status,
-                    error: attempt.error.clone(),
-                    duration_ms: attempt.duration_ms,
-                })
-                .collect(),
+            parked_by: parking(letter).and_then(|key| self.line(&letter.upstream, &letter.route, key)),
+            attempts: replays,
+            events: self.events(letter, began),
         }
     }
 
+    fn replays(&self, letter: &Letter, began: u64, told_ms: u64) -> Vec<Replay> {
+        let turns = self.feed.stories().replays_of(&letter.id.to_string());
+        let mut before = 0;
+        let mut replays = Vec::new();
+        for attempt in letter.attempts.iter().filter(|attempt| attempt.at_ms > told_ms) {
+            // A letter is never sent twice at once: of its turns the one that has ended last before this was put down.
+            let own = turns.iter().rev().find(|turn| turn.ended_unix_ms() <= attempt.at_ms + ROUNDED_MS);
+            let own = own.filter(|turn| turn.began_unix_ms + ROUNDED_MS >= before);
+            let line = own.and_then(|turn| turn.attempts.last());
+            before = attempt.at_ms;
+            replays.push(Replay {
+                at: clock::rfc3339_ms(attempt.at_ms),
+                at_ms: since(began, attempt.at_ms),
+                outcome: attempt.outcome.as_str(),
+                status: attempt.status,
+                error: attempt.error.clone(),
+                duration_ms: attempt.duration_ms,
+                request_id: own.map(|turn| format!("{:032x}", turn.id)),
+                verdict: line.and_then(|line| line.verdict),
+                endpoint: line.and_then(|line| line.endpoint.clone()),
+            });
+        }
+        replays
+    }
+
+    fn events(&self, letter: &Letter, began: u64) -> Vec<Happened> {
+        let events = self.feed.about_letter(&letter.id.to_string());
+        let told = events.into_iter().filter_map(|entry| {
+            let event: Value = serde_json::from_str(&entry.text).ok()?;
+            let word = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
+            // How it was made the request's own steps tell.
+            word("request_id").is_none().then(|| Happened {
+                at: clock::rfc3339_ms(entry.at_ms),
+                at_ms: since(began, entry.at_ms),
+                event: entry.kind.to_owned(),
+                who: word("who"),
+                because: word("because"),
+            })
+        });
+        told.collect()
+    }
+}
+
+/// Milliseconds from then until then.
+const fn since(began: u64, at: u64) -> i64 {
+    at.cast_signed().saturating_sub(began.cast_signed())
+}
+
+/// Two clocks are read, and rounded.
+const ROUNDED_MS: u64 = 2;
+
+impl LetterTold {
     fn gone(id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -299,7 +378,9 @@ impl LetterTold {
             created_at: None,
             next_attempt_at: None,
             updated_at: None,
+            parked_by: None,
             attempts: Vec::new(),
+            events: Vec::new(),
         }
     }
 }

@@ -147,6 +147,7 @@ const OF_UPSTREAMS: &[&str] = &[
     "breaker.failure_rate",
     "breaker.half_open_timeout",
     "breaker.open_for",
+    "breaker.half_open_probes",
     "breaker.ramp",
     "breaker.slow_rate",
     "concurrency.max",

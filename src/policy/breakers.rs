@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::breaker::{Asked, Breaker, Ended, Figures, Permit, Refused, Settings, State, Transition};
+use super::breaker::{Asked, Breaker, Ended, Figures, Permit, Refused, Settings, State, Transition, Tripped};
 use super::keyed::Keyed;
 
 /// A breaker for requests without a key, and one for each of the [`KEYS`] in latest use.
@@ -146,6 +146,12 @@ impl Breakers {
     #[must_use]
     pub fn foretold(&self, key: Option<u64>, now: Instant) -> Option<Refused> {
         key.map_or(Some(&self.whole), |key| self.keyed.peek(key))?.foretold(now)
+    }
+
+    /// [`Breaker::tripped`] of one breaker.
+    #[must_use]
+    pub fn tripped(&self, key: Option<u64>) -> Option<Tripped> {
+        key.map_or(Some(&self.whole), |key| self.keyed.peek(key))?.tripped()
     }
 
     /// [`Breaker::retune`] of each.

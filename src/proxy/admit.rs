@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use super::exchange::{Exchange, Origin};
 use super::failure::Refusal;
+use super::holding::Holding;
 use super::keys::look_closer;
 use crate::clock;
-use crate::policy::judge::{Judged, Meaning};
+use crate::policy::judge::Judged;
 use crate::policy::limit::{RateLimit, Slot};
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::throttle::{Gate, ProbeEnd, ProbePermit};
-use crate::policy::verdict::Verdict;
 use crate::route::Plan;
 use crate::telemetry::events::Paused;
-use crate::telemetry::story::{By, Line};
+use crate::telemetry::story::{self, By, Fact, Line};
 use crate::upstream::bulkhead::Full;
 use crate::upstream::policies::{LimitsCell, Policies};
 use crate::upstream::{Leave, Seat};
@@ -31,15 +31,6 @@ pub(super) struct Admission {
     leave: Option<Leave>,
     seat: Seat,
     began: Instant,
-}
-
-/// What a response holds until its last byte: its seat, and its breaker's verdict if that is still open.
-#[derive(Debug)]
-pub(crate) struct Holding {
-    plan: Arc<Plan>,
-    leave: Option<Leave>,
-    slow: bool,
-    _seat: Seat,
 }
 
 /// Asks everyone whose leave the attempt that is to begin `now` needs, and waits where that is allowed.
@@ -56,6 +47,12 @@ pub(super) async fn admit(exchange: &Exchange, now: Instant) -> Result<Admission
     let Turn { probes, slot, seat, waited } = turn(exchange, now).await?;
     let began = if waited { clock::now() } else { now };
     let leave = plan.breaker().ask(key, began).map_err(refused)?;
+    if leave.is_probe() {
+        exchange.note(Fact::Probes(story::Probe::Breaker));
+    }
+    if !probes.is_empty() {
+        exchange.note(Fact::Probes(story::Probe::Pause));
+    }
     if let Some(slot) = slot {
         slot.used();
     }
@@ -308,16 +305,16 @@ impl Admission {
             Outcome::Cancelled => drop(leave.take()),
             _ if ended.reason.is_some() && ended.outcome == Outcome::Permanent => drop(leave.take()), // The client's.
             _ => {
-                if let Some(leave) = leave.take() {
-                    if ended.is_named_by(&breaker.failures) {
-                        leave.failed(slow, ended.told, now);
-                    } else {
-                        leave.succeeded(slow, now); // It answered: that is all that the breaker asks.
-                    }
+                let told = leave.take().and_then(|leave| match ended.is_named_by(&breaker.failures) {
+                    true => leave.failed(slow, ended.told, now),
+                    false => leave.succeeded(slow, now), // It answered: that is all that the breaker asks.
+                });
+                if let Some(turned) = told {
+                    exchange.note(Fact::Turned(Box::new(turned)));
                 }
             }
         }
-        Holding { plan: self.plan, leave, slow, _seat: self.seat }
+        Holding::new(self.plan, leave, slow, self.seat)
     }
 
     fn tell_pauses(&mut self, exchange: &Exchange, ended: &Judged, now: Instant) {
@@ -358,42 +355,6 @@ impl Admission {
                 }
             };
             probe.ended(how, now);
-        }
-    }
-}
-
-impl Holding {
-    /// The answer was passed on to its last byte.
-    pub(super) fn completed(mut self, now: Instant) {
-        if let Some(leave) = self.leave.take() {
-            leave.succeeded(self.slow, now);
-        }
-    }
-
-    /// The answer was a change of protocol: that is what the breaker hears; the seat is held to the end.
-    pub(super) fn switched(mut self, now: Instant) -> Self {
-        if let Some(leave) = self.leave.take() {
-            leave.succeeded(self.slow, now);
-        }
-        self
-    }
-
-    /// The answer was passed on to its last byte, and that said that it had failed.
-    pub(super) fn failed(self, meaning: Meaning, now: Instant) {
-        self.ended_badly(&Judged::answer(200, meaning, &[]), now);
-    }
-
-    /// The upstream broke it off, for this reason.
-    pub(super) fn cut(self, reason: Reason, now: Instant) {
-        self.ended_badly(&Judged::fault(reason, Verdict::Ambiguous), now);
-    }
-
-    fn ended_badly(mut self, ended: &Judged, now: Instant) {
-        let Some(leave) = self.leave.take() else { return };
-        if ended.is_named_by(&self.plan.settings().breaker.failures) {
-            leave.failed(self.slow, ended.told, now);
-        } else {
-            leave.succeeded(self.slow, now);
         }
     }
 }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use super::admit::{Admission, Holding, admit};
+use super::admit::{Admission, admit};
 use super::decide::{Failed, decide};
 use super::exchange::Exchange;
 use super::failure::{Failure, Refusal};
 use super::hear::{hear, hear_head};
 use super::heard::{Heard, Held};
+use super::holding::Holding;
 use super::keys::look_closer;
 use super::notes::Tried;
 use super::pipeline::Proxy;
@@ -264,7 +265,7 @@ async fn send(
         trace.sends(&plan, begun);
     }
     let outgoing = exchange.outgoing(begun);
-    exchange.finish.sending = true;
+    exchange.finish.sending = Some(begun);
     let times = (begun, deadline.into());
     let sent = plan.upstream().send(exchange.client.worker, outgoing, fresh, times).await;
     let mut now = clock::now();
@@ -286,7 +287,7 @@ async fn send(
             (Err(fault), ended)
         }
     };
-    exchange.finish.sending = false;
+    exchange.finish.sending = None;
     if ended.scope != Scope::Credential {
         Box::pin(look_closer(exchange)).await;
         now = clock::now();

@@ -17,8 +17,8 @@ use crate::dialect::{Acceptance, Place, Spoken};
 use crate::policy::conclude::{Facts, Fate, Why, conclude};
 use crate::policy::key::Key;
 use crate::policy::reason::Reason;
-use crate::telemetry::events::{LetterCaptured, LetterRefused};
-use crate::telemetry::story::{Fact, brief};
+use crate::telemetry::events::{LetterCaptured, LetterKnown, LetterRefused};
+use crate::telemetry::story::Fact;
 
 /// Where writes are kept.
 #[derive(Debug, Clone)]
@@ -57,8 +57,19 @@ pub(super) struct Cause {
 
 /// Whether the plan stores writes such as this one.
 pub(super) fn keeps(exchange: &Exchange) -> bool {
+    is_kept(exchange) && !exchange.opted.dead_letter
+}
+
+fn is_kept(exchange: &Exchange) -> bool {
     let rule = &exchange.plan.settings().dead_letter;
-    rule.mode != Mode::Off && !exchange.opted.dead_letter && rule.methods.contains(&exchange.method)
+    rule.mode != Mode::Off && rule.methods.contains(&exchange.method)
+}
+
+/// Notes of a failed write that it would be stored, did its client not forbid it.
+pub(super) fn note_unwanted(exchange: &Exchange) {
+    if exchange.opted.dead_letter && is_kept(exchange) {
+        exchange.note(Fact::NotKept { why: "opted_out" });
+    }
 }
 
 /// Stores a write that brought no good answer, or that is to be stored first.
@@ -185,12 +196,7 @@ fn told(
 ) -> Ownership {
     let letter = match captured {
         Captured::New(receipt) => receipt.id(),
-        // One that waits for an operator is not on its way: to say that it is would be untrue.
-        Captured::Already { id, state: State::Parked } => {
-            exchange.note(Fact::Already { letter: brief(&id.to_string()) });
-            return Ownership::Copied { letter: id, reason: cause.reason.unwrap_or(Reason::Ambiguous) };
-        }
-        Captured::Already { id, .. } => id,
+        Captured::Already { id, state } => return told_again(exchange, cause, (fate, id, state), durable),
         Captured::OtherBody { .. } => return Ownership::Contradicts,
     };
     let reason = reason(cause, fate);
@@ -205,12 +211,38 @@ fn told(
         parked: if let Fate::Parked(why) = fate { Some(because(why).as_str()) } else { None },
     };
     exchange.emit_told(&kept);
+    owner(fate, letter, reason, durable)
+}
+
+fn owner(fate: Fate, letter: LetterId, reason: Option<Reason>, durable: &'static str) -> Ownership {
     match fate {
         Fate::Accepted => Ownership::Fenders { letter, reason, durable },
         Fate::Replayed | Fate::Parked(_) => {
             Ownership::Copied { letter, reason: reason.unwrap_or(Reason::Exhausted) }
         }
     }
+}
+
+/// Its idempotency key is that of a letter which was stored before: nothing new is.
+fn told_again(
+    exchange: &Exchange,
+    cause: Cause,
+    (fate, letter, state): (Fate, LetterId, State),
+    durable: &'static str,
+) -> Ownership {
+    // One that waits for an operator is not on its way: to say that it is would be untrue.
+    let parked = state == State::Parked;
+    exchange.emit(&LetterKnown {
+        request_id: exchange.id.as_str(),
+        upstream: exchange.plan.upstream_name(),
+        letter: &letter.to_string(),
+        state: state.as_str(),
+        accepted: fate == Fate::Accepted && !parked,
+    });
+    if parked {
+        return Ownership::Copied { letter, reason: cause.reason.unwrap_or(Reason::Ambiguous) };
+    }
+    owner(fate, letter, reason(cause, fate), durable)
 }
 
 /// Why it was stored, in the word that its client hears.

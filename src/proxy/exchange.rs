@@ -1,7 +1,6 @@
 //! One request in flight: what came, which plan applies, until when.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -62,8 +61,6 @@ pub(super) struct Exchange {
     pub home_told: Option<Duration>,
     /// An attempt may have acted upstream, and nothing makes a second send harmless: there is none, anywhere.
     pub may_have_acted: bool,
-    /// The client has hung up, and the attempt under way is finished all the same.
-    pub hung_up: Option<Arc<AtomicBool>>,
     /// The attempts so far, for the letter that may come of the request.
     pub trail: Option<Vec<Attempt>>,
     /// What became of it when it was stored before its end.
@@ -133,7 +130,7 @@ impl Exchange {
     /// Whether the client has hung up: there is no further attempt then.
     #[must_use]
     pub(super) fn hung_up(&self) -> bool {
-        self.hung_up.as_ref().is_some_and(|hung_up| hung_up.load(Ordering::Relaxed))
+        self.finish.hung_up().is_some()
     }
 
     /// What the attempts so far have done upstream.

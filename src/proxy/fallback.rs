@@ -22,6 +22,7 @@ use crate::policy::cause::Cause;
 use crate::policy::reason::Reason;
 use crate::route::{How, Plan};
 use crate::telemetry::events::{Event as _, FellBack, emit};
+use crate::telemetry::story::{Fact, NoFallback, brief};
 
 /// What goes to the client.
 #[derive(Debug)]
@@ -50,8 +51,7 @@ pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange, spent: Bo
     Box::pin(async move {
         let mut spent = spent;
         let plan = Arc::clone(&exchange.plan);
-        let none = exchange.opted.fallback || exchange.hung_up();
-        if none || matches!(spent.failure, Failure::Client(_)) {
+        if matches!(spent.failure, Failure::Client(_)) {
             return Err(spent);
         }
         let last = exchange.last.filter(|_| exchange.leg_attempts > 0);
@@ -62,7 +62,9 @@ pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange, spent: Bo
             if !of_quota && !fallback.on.iter().any(named) {
                 continue;
             }
-            if exchange.hung_up() {
+            if exchange.opted.fallback || exchange.hung_up() {
+                let why = if exchange.opted.fallback { NoFallback::OptedOut } else { NoFallback::HungUp };
+                note_none(exchange, &plan, (number, &fallback.how), why);
                 return Err(spent);
             }
             let by = match &fallback.how {
@@ -72,24 +74,33 @@ pub(super) fn rescue<'f>(proxy: &'f Proxy, exchange: &'f mut Exchange, spent: Bo
                         Some(letter) => {
                             By::Response { plan: Arc::clone(&plan), number, letter: Some(letter) }
                         }
-                        None => continue,
+                        None => {
+                            note_none(exchange, &plan, (number, &fallback.how), NoFallback::NotFenders);
+                            continue;
+                        }
                     }
                 }
                 How::Response { .. } => By::Response { plan: Arc::clone(&plan), number, letter: None },
                 How::Stale(age) => match proxy.stale.find(exchange, *age, clock::now()) {
                     Some(again) => By::Stale(again),
-                    None => continue,
+                    None => {
+                        note_none(exchange, &plan, (number, &fallback.how), NoFallback::NoneKept);
+                        continue;
+                    }
                 },
                 How::Upstream { name, .. } => {
                     if let Some(kept) = spent.kept.take() {
                         spent.kept = kept.hold(&proxy.memory, KEEP_WITHIN).await;
                     }
                     match turned(proxy, exchange, &plan, &fallback.how).await {
-                        Some(Delivered::Upstream(answered)) => {
+                        Ok(Delivered::Upstream(answered)) => {
                             By::Upstream { name: name.clone(), answered: Box::new(answered) }
                         }
-                        Some(other) => return Ok(other), // The other upstream's own fallback.
-                        None => continue,
+                        Ok(other) => return Ok(other), // The other upstream's own fallback.
+                        Err(why) => {
+                            note_none(exchange, &plan, (number, &fallback.how), why);
+                            continue;
+                        }
                     }
                 }
             };
@@ -120,23 +131,44 @@ fn note(exchange: &Exchange, from: &Plan, by: &By, (number, reason): (usize, Rea
     exchange.note_of(from, fell_back.fact());
 }
 
+/// Notes why the fallback of this number does not answer.
+fn note_none(exchange: &Exchange, from: &Plan, (number, how): (usize, &How), why: NoFallback) {
+    let (kind, to) = match how {
+        How::Upstream { name, .. } => ("upstream", Some(brief(name))),
+        How::Response { .. } => ("response", None),
+        How::Stale(_) => ("stale", None),
+    };
+    exchange.note_of(from, Some(Fact::NoFallback { kind, to, number, why }));
+}
+
 /// The same request to another upstream, under that one's own policies. The request is put back as it was where that brings
 /// no answer.
-async fn turned(proxy: &Proxy, exchange: &mut Exchange, from: &Arc<Plan>, how: &How) -> Option<Delivered> {
-    let How::Upstream { name, path, json, pass_credentials } = how else { return None };
+async fn turned(
+    proxy: &Proxy,
+    exchange: &mut Exchange,
+    from: &Arc<Plan>,
+    how: &How,
+) -> Result<Delivered, NoFallback> {
+    let How::Upstream { name, path, json, pass_credentials } = how else { return Err(NoFallback::Nowhere) };
     // An attempt that may have acted is not followed by one elsewhere, and half a body goes nowhere.
-    if exchange.may_have_acted || !exchange.replayable() {
-        return None;
+    if exchange.may_have_acted {
+        return Err(NoFallback::Acted);
     }
-    let plan = Arc::clone(proxy.table.load().plan_of(name)?);
+    if !exchange.replayable() {
+        return Err(NoFallback::Body);
+    }
+    let plan = Arc::clone(proxy.table.load().plan_of(name).ok_or(NoFallback::Nowhere)?);
     let target = match path {
-        Some(path) => elsewhere(exchange, path)?,
+        Some(path) => elsewhere(exchange, path).ok_or(NoFallback::Nowhere)?,
         None => exchange.target.clone(),
     };
     if !pass_credentials && matches!(from.upstream().dialect().masked(target.as_str()), Cow::Owned(_)) {
-        return None; // The credential is in path or query: it would go along.
+        return Err(NoFallback::Credential); // It is in path or query: it would go along.
     }
-    let body = if json.is_empty() { None } else { Some(rewritten(proxy, exchange, json).await?) };
+    let body = match json.is_empty() {
+        true => None,
+        false => Some(rewritten(proxy, exchange, json).await.ok_or(NoFallback::Rewrite)?),
+    };
     let (body, lease) = body.unzip();
     let mut without = exchange.turned.as_ref().map(|turned| turned.without.clone()).unwrap_or_default();
     if !pass_credentials {
@@ -153,11 +185,11 @@ async fn turned(proxy: &Proxy, exchange: &mut Exchange, from: &Arc<Plan>, how: &
     exchange.plan = plan;
     exchange.keys = keys(exchange).await;
     match leg(proxy, exchange).await {
-        Ok(delivered) => Some(delivered),
+        Ok(delivered) => Ok(delivered),
         Err(_) => {
             exchange.plan = Arc::clone(from);
             (exchange.target, exchange.deadline, exchange.leg_attempts, exchange.turned) = before;
-            None
+            Err(NoFallback::Failed)
         }
     }
 }

@@ -1,23 +1,26 @@
 //! A request's end, however it comes: counted and logged once, when the last of it is gone.
 
-use std::sync::Arc;
+mod late;
+
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::admit::Holding;
 use super::body::Cut;
+use super::holding::Holding;
 use super::id::RequestId;
 use super::notes::{Logged, Notes};
 use super::traced::Trace;
 use super::wire::Wire;
 use crate::clock;
 use crate::drain::InFlight;
-use crate::policy::judge::Meaning;
+use crate::policy::judge::{Judged, Meaning};
 use crate::policy::reason::Reason;
+use crate::policy::verdict::Verdict;
 use crate::route::Plan;
-use crate::telemetry::access::{self, AccessLine, AttemptLine};
+use crate::telemetry::access::{self, AccessLine};
 use crate::telemetry::events::{Event as _, ResponseCut, emit};
 use crate::telemetry::metrics::Source;
-use crate::telemetry::story::{self, Fact, Story};
+use crate::telemetry::story::{self, Fact, Gone, Story};
 use crate::upstream::upload::Upload;
 
 /// How a response ended.
@@ -42,8 +45,12 @@ pub struct Finish {
     fault: Option<String>,
     response_bytes: u64,
     notes: Notes,
-    /// An attempt is under way.
-    pub(super) sending: bool,
+    /// An attempt is under way, since then.
+    pub(super) sending: Option<Instant>,
+    /// Of a write that may be stored: when its client hung up while it ran on.
+    hung_up: Option<Arc<OnceLock<Instant>>>,
+    /// Which of the endpoints the answer comes from that is passed on.
+    endpoint: Option<usize>,
     /// What its spans are made of, if it is traced.
     pub(super) trace: Option<Box<Trace>>,
     wire: Option<Arc<Wire>>,
@@ -76,7 +83,9 @@ impl Finish {
             fault: None,
             response_bytes: 0,
             notes,
-            sending: false,
+            sending: None,
+            hung_up: None,
+            endpoint: None,
             trace: None,
             wire: None,
             counted: true,
@@ -127,8 +136,26 @@ impl Finish {
         self.notes.story((self.id.as_str(), &self.plan, self.started), with)
     }
 
-    /// The answer's head goes to the client: `at` this moment.
+    /// It runs on when its client hangs up, which is told there.
+    pub(super) fn kept_on(&mut self, hung_up: Arc<OnceLock<Instant>>) {
+        self.hung_up = Some(hung_up);
+    }
+
+    /// When the client hung up while it ran on, if it did.
+    pub(super) fn hung_up(&self) -> Option<Instant> {
+        self.hung_up.as_ref()?.get().copied()
+    }
+
+    /// The answer of this endpoint of its upstream's is passed on.
+    pub(super) const fn relays(&mut self, endpoint: usize) {
+        self.endpoint = Some(endpoint);
+    }
+
+    /// The answer's head goes to the client: `at` this moment. Nobody hears it where the client has hung up.
     pub fn answered(&mut self, status: u16, source: Source, reason: Option<Reason>, at: Instant) {
+        if self.hung_up().is_some() {
+            return;
+        }
         self.plan.metrics().answered(status, source, at.saturating_duration_since(self.started));
         self.answer = Some(Answer { status, source, reason, at });
     }
@@ -171,20 +198,18 @@ impl Finish {
         self.ended_at = Some(now);
         match end {
             End::Complete | End::Failed(_) => {
-                if let Some(holding) = self.holding.take() {
-                    match end {
-                        End::Failed(meaning) => holding.failed(meaning, now),
-                        _ => holding.completed(now),
-                    }
-                }
+                let turned = self.holding.take().and_then(|holding| match end {
+                    End::Failed(meaning) => holding.failed(meaning, now),
+                    _ => holding.completed(now),
+                });
+                self.note_turned(turned, now);
                 if let Some(wire) = self.wire.take() {
                     wire.reset_at_end(false);
                 }
             }
             End::Cut(why) => {
-                if let Some((holding, reason)) = self.holding.take().zip(why.upstreams_fault()) {
-                    holding.cut(reason, now);
-                }
+                let held = self.holding.take().zip(why.upstreams_fault());
+                let turned = held.and_then(|(holding, reason)| holding.cut(reason, now));
                 let error =
                     self.fault.clone().map_or_else(|| why.to_string(), |fault| format!("{why}: {fault}"));
                 let cut = ResponseCut {
@@ -196,26 +221,13 @@ impl Finish {
                 };
                 emit(&cut);
                 self.note_late(cut.fact(), now);
+                if let Some(reason) = why.upstreams_fault() {
+                    self.ended_otherwise(&Judged::fault(reason, Verdict::Ambiguous));
+                }
+                self.note_turned(turned, now);
                 self.fault = Some(error);
             }
         }
-    }
-
-    /// What came about after the answer had begun. Nothing may have been noted until then: that it went well is.
-    fn note_late(&self, fact: Option<Fact>, now: Instant) {
-        let since = |at: Instant| at.saturating_duration_since(self.started);
-        self.story(|story| {
-            if let Some(answer) = self.answer.filter(|answer| answer.source == Source::Upstream)
-                && story.attempts.is_empty()
-            {
-                let took = milliseconds(since(answer.at));
-                story.attempts.push(AttemptLine::good(answer.status, took));
-                story.note(since(answer.at), None, Fact::Sent { attempt: 0, limit: None });
-            }
-            if let Some(fact) = fact {
-                story.note(since(now), None, fact);
-            }
-        });
     }
 
     /// Keeps its story for those who will ask, unless there is nothing to tell.
@@ -253,6 +265,7 @@ impl Finish {
 
     const fn how(&self) -> &'static str {
         match self.end {
+            _ if self.answer.is_none() => "cancelled",
             Some(End::Complete) => "complete",
             Some(End::Failed(_)) => "failed",
             Some(End::Cut(_)) => "cut",
@@ -300,15 +313,26 @@ impl Drop for Finish {
         self.plan.upstream_metrics().in_flight.dec();
         if !self.counted {
             self.end_trace(now);
+            if let Some(story) = self.notes.take().filter(|story| !story.is_plain()) {
+                self.plan.upstream().policies().feed().stories().push(*story);
+            }
             return;
         }
         match (self.answer, self.end) {
             (Some(_), Some(End::Complete | End::Cut(_))) => {}
-            (Some(_), Some(End::Failed(_))) => {
+            (Some(_), Some(End::Failed(meaning))) => {
                 let error = "the stream said at its end that it had failed".into();
                 self.note_late(Some(Fact::Cut { reason: None, error, limit: None }), now);
+                self.ended_otherwise(&Judged::answer(200, meaning, &[]));
             }
-            _ => self.note_late(Some(Fact::Gone { sending: self.sending }), now),
+            _ => {
+                let (gone, at) = match self.hung_up() {
+                    Some(at) => (Gone::Kept, at),
+                    None if self.broken_off(now) => (Gone::Sending, now),
+                    None => (Gone::Idle, now),
+                };
+                self.note_late(Some(Fact::Gone(gone)), at);
+            }
         }
         self.end_trace(now);
         let Some(story) = self.notes.take() else { return };

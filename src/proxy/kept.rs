@@ -12,6 +12,7 @@ use super::failure::{Failure, Refusal};
 use super::fallback::Delivered;
 use super::pipeline::Proxy;
 use super::{respond, respond_letters as letters};
+use crate::clock;
 use crate::config::Mode;
 use crate::deadletter::LetterId;
 use crate::drain::Phase;
@@ -113,7 +114,7 @@ async fn deliver(
     if let Some(delivered) = delivered {
         return delivered;
     }
-    if std::mem::take(&mut exchange.finish.sending) {
+    if exchange.finish.broken_off(clock::now()) {
         exchange.may_have_acted |= !exchange.repeatable().is_repeatable();
     }
     let refusal = Refusal::new(Reason::Overload, Duration::from_secs(1), "the proxy is shutting down");

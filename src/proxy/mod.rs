@@ -22,6 +22,7 @@ pub mod finish;
 mod headers;
 mod hear;
 mod heard;
+mod holding;
 pub mod id;
 mod json;
 mod kept;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use http::uri::PathAndQuery;
 
-use super::exchange::{Exchange, Origin};
+use super::exchange::Exchange;
 use super::failure::Failure;
 use super::finish::milliseconds;
 use crate::clock;
@@ -135,12 +135,12 @@ impl Exchange {
 
     /// Notes the end of an attempt, `now`, unless all has gone well so far and nobody keeps a log.
     pub(super) fn tried(&self, tried: &Tried<'_>, begun: Instant, now: Instant) {
-        // A letter's trail tells of its replays.
-        let plain = tried.ended.outcome == Outcome::Success && !self.finish.noted();
-        if plain || (self.origin == Origin::Replay && self.finish.trace.is_none()) {
+        if tried.ended.outcome == Outcome::Success && !self.finish.noted() && !self.hung_up() {
             return;
         }
-        let line = tried.line(&self.plan, now.saturating_duration_since(begun));
+        let mut line = tried.line(&self.plan, now.saturating_duration_since(begun));
+        // What the client broke off itself says nothing about the connection upstream.
+        line.stale_connection &= self.upload.as_ref().and_then(Upload::fault).is_none();
         let limit = tried.limit(self, begun);
         let elsewhere = self.elsewhere(&self.plan);
         self.finish.story(|story| {

@@ -1,7 +1,7 @@
 //! The page: what happens to a request, from top to bottom.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -114,15 +114,18 @@ impl Proxy {
         exchange.commit();
         match delivered {
             Ok(delivered) => respond::delivered(self, exchange, delivered),
-            Err(spent) => respond::spent(self, exchange, *spent),
+            Err(spent) => {
+                capture::note_unwanted(&exchange);
+                respond::spent(self, exchange, *spent)
+            }
         }
     }
 
     /// A write that may be captured runs on its own: the client may hang up, the attempt under way is finished all the same.
     async fn outlive(self: &Arc<Self>, mut exchange: Box<Exchange>, tried_before: bool) -> Response<Body> {
         let id = exchange.id.clone();
-        let hung_up = Arc::<AtomicBool>::default();
-        exchange.hung_up = Some(Arc::clone(&hung_up));
+        let hung_up = Arc::<OnceLock<Instant>>::default();
+        exchange.finish.kept_on(Arc::clone(&hung_up));
         let gone = Gone(Some(hung_up));
         exchange.trail = Some(Vec::new());
         let (proxy, keeping) = (Arc::clone(self), Keeping::one_more(&self.keeping));
@@ -220,7 +223,6 @@ impl Proxy {
             last: None,
             home_told: None,
             may_have_acted: false,
-            hung_up: None,
             trail: None,
             owned: None,
             origin: Origin::Client,
@@ -292,8 +294,8 @@ impl Drop for Keeping {
     }
 }
 
-/// Notes that the client has hung up, if it does while its request runs on.
-struct Gone(Option<Arc<AtomicBool>>);
+/// Notes when the client hangs up, if it does while its request runs on.
+struct Gone(Option<Arc<OnceLock<Instant>>>);
 
 impl Gone {
     fn stayed(mut self) {
@@ -304,7 +306,7 @@ impl Gone {
 impl Drop for Gone {
     fn drop(&mut self) {
         if let Some(hung_up) = self.0.take() {
-            hung_up.store(true, Ordering::Relaxed);
+            let _first = hung_up.set(clock::now());
         }
     }
 }

@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Version};
 use tokio::time::timeout;
 
-use super::admit::{Holding, admit};
+use super::admit::admit;
 use super::attempts;
 use super::client::Client;
 use super::exchange::{Exchange, OptOut, Origin, Turned};
@@ -17,6 +17,7 @@ use super::failure::Refusal;
 use super::finish::Finish;
 use super::headers::Glance;
 use super::heard::Heard;
+use super::holding::Holding;
 use super::id::RequestId;
 use super::keys::{self, Keys, look_closer};
 use super::notes::Notes;
@@ -29,12 +30,15 @@ use crate::policy::judge::Judged;
 use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::route::Plan;
+use crate::telemetry::story::{Fact, brief};
 
 /// How a turn ended.
 #[derive(Debug)]
 pub enum Turn {
     /// An attempt was made.
     Tried {
+        /// What it bore as its id, in the log and to the upstream.
+        request_id: String,
         ended: Judged,
         /// Whose credential it bore: the scope of a pause.
         scope: u64,
@@ -50,6 +54,9 @@ pub enum Turn {
 
 /// Of the upstream's answer so much is remembered.
 const ANSWER_MAX: usize = 2048;
+
+/// What is told of an answer that is not whole.
+const CUT: &str = "the upstream's answer broke off after its head";
 
 /// What stands in a stored path for a credential: without that it leads nowhere.
 const MASKED: &str = "***";
@@ -102,6 +109,7 @@ impl Proxy {
         let Some(mut exchange) = self.restored(Arc::clone(plan), letter, content, client) else {
             return Turn::NotNow { reason: Reason::BadRequest, wait: UNSENDABLE };
         };
+        exchange.note(Fact::Replays { letter: brief(&letter.id.to_string()) });
         exchange.keys = fallback::keys(&exchange).await;
         look_closer(&exchange).await;
         if let Some(wait) = exchange.keys.scopes(&exchange).filter_map(waits).max() {
@@ -122,6 +130,7 @@ impl Proxy {
         match sent {
             Ok(heard) => self.read(&exchange, heard, holding, (ended, scope), (begun, &sealed)).await,
             Err(fault) => Turn::Tried {
+                request_id: exchange.id.as_str().to_owned(),
                 ended,
                 scope,
                 answer: None,
@@ -157,14 +166,17 @@ impl Proxy {
         let ended = match cut {
             None => {
                 let failed = heard.completed(exchange.id.as_str());
-                match failed {
+                let turned = match failed {
                     Some(meaning) => holding.failed(meaning, now),
                     None => holding.completed(now),
-                }
+                };
+                exchange.note_of(&exchange.plan, turned.map(|turned| Fact::Turned(Box::new(turned))));
                 failed.map_or(ended, |meaning| Judged::answer(200, meaning, &[]))
             }
             Some(reason) => {
-                holding.cut(reason, now);
+                exchange.note(Fact::Cut { reason: Some(reason), error: CUT.into(), limit: None });
+                let turned = holding.cut(reason, now);
+                exchange.note_of(&exchange.plan, turned.map(|turned| Fact::Turned(Box::new(turned))));
                 // Its head was good: what the write did is not in doubt, only what was said of it is lost.
                 if ended.outcome == Outcome::Success {
                     ended
@@ -175,6 +187,7 @@ impl Proxy {
         };
         let answer = masked(&String::from_utf8_lossy(&beginning), &exchange.plan, sealed);
         Turn::Tried {
+            request_id: exchange.id.as_str().to_owned(),
             ended,
             scope,
             answer: (!answer.is_empty()).then_some(answer),
@@ -230,7 +243,6 @@ impl Proxy {
             last: None,
             home_told: None,
             may_have_acted: false,
-            hung_up: None,
             trail: None,
             owned: None,
             origin: Origin::Replay,

@@ -24,6 +24,7 @@ use crate::dialect::{Refusal, Spoken};
 use crate::policy::reason::Reason;
 use crate::route::How;
 use crate::telemetry::metrics::Source;
+use crate::telemetry::story::Fact;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("fender-request-id");
 const ATTEMPTS: HeaderName = HeaderName::from_static("fender-attempts");
@@ -108,6 +109,7 @@ fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: T
     };
     sign(&mut parts.headers, &exchange, told);
     exchange.finish.answered(parts.status.as_u16(), told.source, told.reason, exchange.decided);
+    exchange.finish.relays(reply.loan.endpoint());
     if let Some(trace) = &mut exchange.finish.trace {
         trace.relays(&parts.headers);
     }
@@ -120,7 +122,9 @@ fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: T
         if let Some(wire) = &exchange.client.wire {
             wire.becomes_tunnel();
         }
-        exchange.finish.holds(holding.switched(exchange.decided));
+        let (holding, turned) = holding.switched(exchange.decided);
+        exchange.note_of(&exchange.plan, turned.map(|turned| Fact::Turned(Box::new(turned))));
+        exchange.finish.holds(holding);
         tokio::spawn(tunnel::run(client, upstream, timeout.idle, reply.loan, exchange.finish));
         return response(parts.status, parts.headers, Body::own(Bytes::new()));
     }

@@ -181,7 +181,7 @@ impl Replayer {
                 self.postpone(id, wait.max(SOON)).await;
                 if reason == Reason::Overload { lane::Ended::NoRoom } else { lane::Ended::NotNow }
             }
-            Turn::Tried { ended, scope, answer, error, took } => {
+            Turn::Tried { request_id, ended, scope, answer, error, took } => {
                 let next = self.judge(&plan, &letter, &ended);
                 let attempt = Attempt {
                     at_ms: clock::unix_ms(),
@@ -201,7 +201,7 @@ impl Replayer {
                     Next::Done | Next::Park(Why::Permanent) => lane::Ended::Well, // It answered.
                     Next::Again { .. } | Next::Park(_) => lane::Ended::Badly,
                 };
-                self.settle(id, &letter.upstream, attempt, next).await;
+                self.settle(id, (&letter.upstream, &request_id), attempt, next).await;
                 how
             }
         }
@@ -228,7 +228,7 @@ impl Replayer {
         }
     }
 
-    async fn settle(&self, id: LetterId, upstream: &str, attempt: Attempt, next: Next) {
+    async fn settle(&self, id: LetterId, (upstream, request_id): (&str, &str), attempt: Attempt, next: Next) {
         let settled = match next {
             Next::Done => Settled::Delivered,
             Next::Again { wait } => {
@@ -248,10 +248,13 @@ impl Replayer {
         }
         let feed = &self.proxy.feed;
         match next {
-            Next::Done => emit_told(&LetterDelivered { letter: &id.to_string(), upstream }, feed),
+            Next::Done => {
+                emit_told(&LetterDelivered { request_id, letter: &id.to_string(), upstream }, feed);
+            }
             Next::Park(why) => {
                 let because = because(why).as_str();
-                emit_told(&LetterParked { letter: &id.to_string(), upstream, because }, feed);
+                let (letter, request_id) = (&id.to_string(), Some(request_id));
+                emit_told(&LetterParked { request_id, letter, upstream, because }, feed);
             }
             Next::Again { .. } => {}
         }
@@ -297,7 +300,8 @@ impl Replayer {
                 for gone in retained.expired {
                     let (letter, upstream) = (gone.id.to_string(), gone.upstream);
                     let because = Because::Expired.as_str();
-                    emit_told(&LetterParked { letter: &letter, upstream: &upstream, because }, feed);
+                    let (letter, upstream) = (letter.as_str(), upstream.as_str());
+                    emit_told(&LetterParked { request_id: None, letter, upstream, because }, feed);
                 }
                 for gone in retained.removed.into_iter().filter(|gone| gone.was == deadletter::State::Parked)
                 {

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::feed::{Feed, Told};
 pub use super::letter_events::{
-    LetterCaptured, LetterDelivered, LetterExpired, LetterParked, LetterRefused, StoreChanged, StoreLocked,
-    StoreLost, StoreOpened, StoreUnopened,
+    LetterCaptured, LetterDelivered, LetterExpired, LetterKnown, LetterParked, LetterRefused, StoreChanged,
+    StoreLocked, StoreLost, StoreOpened, StoreUnopened,
 };
 use super::metrics::Metrics;
 pub use super::policy_events::{

@@ -29,6 +29,8 @@ pub struct Told {
 pub struct Entry {
     /// From 1, without a gap.
     pub number: u64,
+    /// When it came about, in milliseconds since 1970.
+    pub at_ms: u64,
     /// Its word.
     pub kind: &'static str,
     /// Whom it is about; `None`: the process.
@@ -84,12 +86,13 @@ impl Feed {
         let Told { kind, upstream, about } = told;
         let mut ring = self.ring();
         let number = *self.newest.borrow() + 1;
-        let mut text = serde_json::json!({ "event": kind, "at": clock::rfc3339_ms(clock::unix_ms()) });
+        let at_ms = clock::unix_ms();
+        let mut text = serde_json::json!({ "event": kind, "at": clock::rfc3339_ms(at_ms) });
         if let (Value::Object(members), Value::Object(about)) = (&mut text, about) {
             members.extend(upstream.as_ref().map(|name| ("upstream".to_owned(), Value::from(name.as_str()))));
             members.extend(about);
         }
-        ring.push(Entry { number, kind, upstream, text: text.to_string() });
+        ring.push(Entry { number, at_ms, kind, upstream, text: text.to_string() });
         self.newest.send_replace(number);
         drop(ring);
         if kind.starts_with("breaker.") || kind.starts_with("health.") {
@@ -126,6 +129,15 @@ impl Feed {
             missed: from.saturating_sub(seen.saturating_add(1)),
             entries: ring.entries.iter().skip(skipped).take(max).cloned().collect(),
         }
+    }
+
+    /// The events about this letter, the oldest first, as JSON.
+    #[must_use]
+    pub fn about_letter(&self, letter: &str) -> Vec<Arc<Entry>> {
+        let named = format!("\"letter\":\"{letter}\"");
+        let ring = self.ring();
+        let about = |entry: &&Arc<Entry>| entry.kind.starts_with("letter.") && entry.text.contains(&named);
+        ring.entries.iter().filter(about).cloned().collect()
     }
 
     /// How a reader names the last event that it has seen, to go on from there.

@@ -136,6 +136,35 @@ impl Event for LetterCaptured<'_> {
     }
 }
 
+/// A write bears the idempotency key of a letter that was stored before: nothing new is.
+#[derive(Debug)]
+pub struct LetterKnown<'a> {
+    pub request_id: &'a str,
+    pub upstream: &'a str,
+    pub letter: &'a str,
+    /// Where that one stands.
+    pub state: &'static str,
+    /// The client was told so: it is Fender's.
+    pub accepted: bool,
+}
+
+impl Event for LetterKnown<'_> {
+    fn log(&self) {
+        tracing::info!(
+            request_id = self.request_id,
+            upstream = self.upstream,
+            letter = self.letter,
+            state = self.state,
+            accepted = self.accepted,
+            "letter stored before"
+        );
+    }
+
+    fn fact(&self) -> Option<Fact> {
+        Some(Fact::Already { letter: brief(self.letter), state: self.state, accepted: self.accepted })
+    }
+}
+
 /// A write was to be stored and was not: it stays its client's.
 #[derive(Debug)]
 pub struct LetterRefused<'a> {
@@ -162,13 +191,20 @@ impl Event for LetterRefused<'_> {
 /// A letter was delivered.
 #[derive(Debug)]
 pub struct LetterDelivered<'a> {
+    /// Of the turn that has delivered it.
+    pub request_id: &'a str,
     pub letter: &'a str,
     pub upstream: &'a str,
 }
 
 impl Event for LetterDelivered<'_> {
     fn log(&self) {
-        tracing::info!(letter = self.letter, upstream = self.upstream, "letter delivered");
+        tracing::info!(
+            request_id = self.request_id,
+            letter = self.letter,
+            upstream = self.upstream,
+            "letter delivered"
+        );
     }
 
     fn tell(&self) -> Option<Told> {
@@ -180,6 +216,8 @@ impl Event for LetterDelivered<'_> {
 /// A letter waits for an operator.
 #[derive(Debug)]
 pub struct LetterParked<'a> {
+    /// Of the turn that it was parked after; `None`: it was not sent.
+    pub request_id: Option<&'a str>,
     pub letter: &'a str,
     pub upstream: &'a str,
     pub because: &'static str,
@@ -188,6 +226,7 @@ pub struct LetterParked<'a> {
 impl Event for LetterParked<'_> {
     fn log(&self) {
         tracing::warn!(
+            request_id = self.request_id,
             letter = self.letter,
             upstream = self.upstream,
             because = self.because,

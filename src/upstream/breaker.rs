@@ -11,6 +11,7 @@ use crate::policy::breakers::Breakers;
 use crate::telemetry::events::{BreakerChanged, emit_told};
 use crate::telemetry::feed::Feed;
 use crate::telemetry::metrics::BreakerMetrics;
+use crate::telemetry::story::{BreakerSays, Turned};
 
 /// The breaker of an upstream, or of a route that has its own: one for each value of its key.
 #[derive(Debug)]
@@ -183,9 +184,20 @@ impl BreakerCell {
         }
     }
 
-    fn tell(&self, key: Option<u64>, permit: Permit, ended: Ended, now: Instant) {
+    fn tell(&self, key: Option<u64>, permit: Permit, ended: Ended, now: Instant) -> Option<Turned> {
         let transition = self.breakers().tell(key, permit, ended, now, fastrand::f64());
         self.turned(transition, now);
+        match transition?.to {
+            State::Open => {
+                let breakers = self.breakers();
+                let tripped = breakers.tripped(key);
+                let retry_after = tripped.map_or(Duration::ZERO, |tripped| tripped.open_for);
+                let refused = Refused { retry_after, state: State::Open, tripped };
+                Some(Turned::Opened(BreakerSays::new(refused, breakers.settings())))
+            }
+            State::Closed => Some(Turned::Closed),
+            State::HalfOpen | State::ForcedOpen | State::ForcedClosed => None,
+        }
     }
 
     fn turned(&self, transition: Option<Transition>, now: Instant) {
@@ -230,27 +242,30 @@ pub struct Leave {
 }
 
 impl Leave {
-    /// The attempt ended well.
-    pub fn succeeded(mut self, slow: bool, now: Instant) {
-        self.tell(Ended::Success { slow }, now);
+    /// The attempt ended well. What that made of the breaker, if it changed.
+    pub fn succeeded(mut self, slow: bool, now: Instant) -> Option<Turned> {
+        self.tell(Ended::Success { slow }, now)
     }
 
-    /// The attempt failed; the upstream may have told to wait.
-    pub fn failed(mut self, slow: bool, told: Option<Duration>, now: Instant) {
-        self.tell(Ended::Failure { slow, told }, now);
+    /// The attempt failed; the upstream may have told to wait. What that made of the breaker, if it changed.
+    pub fn failed(mut self, slow: bool, told: Option<Duration>, now: Instant) -> Option<Turned> {
+        self.tell(Ended::Failure { slow, told }, now)
     }
 
-    fn tell(&mut self, ended: Ended, now: Instant) {
-        if let Some(permit) = self.permit.take() {
-            self.cell.tell(self.key, permit, ended, now);
-        }
+    /// Whether what becomes of it decides if a half-open breaker closes.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.permit.as_ref().is_some_and(Permit::is_probe)
+    }
+
+    fn tell(&mut self, ended: Ended, now: Instant) -> Option<Turned> {
+        self.cell.tell(self.key, self.permit.take()?, ended, now)
     }
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        if self.permit.is_some() {
-            self.tell(Ended::Abandoned, clock::now());
-        }
+        // Of one that was abandoned nobody tells a story.
+        let _turned = self.tell(Ended::Abandoned, clock::now());
     }
 }

@@ -113,6 +113,8 @@ fn eight_threads_get_no_more_probes_than_there_are() {
         asking.into_iter().flat_map(|asking| asking.join().unwrap()).collect()
     });
     assert_eq!(leaves.len(), 5);
-    leaves.into_iter().for_each(|leave| leave.succeeded(false, now));
+    for leave in leaves {
+        let _turned = leave.succeeded(false, now);
+    }
     assert_eq!(breaker.worst(), State::Closed);
 }

@@ -7,8 +7,12 @@ pub(in crate::cli) fn page(told: &Value) -> String {
     let mut page = String::new();
     heading(told, &mut page);
     let steps = list(told, "steps");
-    let tried = told.get("letter").map(|letter| list(letter, "attempts")).unwrap_or_default();
-    let rows: Vec<Row> = steps.iter().map(Row::of).chain(tried.iter().map(Row::of_replay)).collect();
+    let of_letter = |name| told.get("letter").map(|letter| list(letter, name)).unwrap_or_default();
+    let tried = of_letter("attempts").iter().map(|attempt| (since(attempt), Row::of_replay(attempt)));
+    let happened = of_letter("events").iter().map(|event| (since(event), Row::of_event(event)));
+    let mut later: Vec<(f64, Row)> = tried.chain(happened).collect();
+    later.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    let rows: Vec<Row> = steps.iter().map(Row::of).chain(later.into_iter().map(|(_, row)| row)).collect();
     if !rows.is_empty() {
         page.push('\n');
     }
@@ -58,8 +62,11 @@ fn heading(told: &Value, page: &mut String) {
             "cancelled" => ", and the client hung up".to_owned(),
             end => format!(", and {end}"),
         };
-        let took = told.get("duration_ms").and_then(Value::as_f64).unwrap_or_default();
-        page.push_str(&format!("heard       {status} ({by}){how}, after {}\n", time(took)));
+        let took = time(told.get("duration_ms").and_then(Value::as_f64).unwrap_or_default());
+        page.push_str(&match text(told, "reason") {
+            Some("cancelled") => format!("heard       nothing: it hung up; all ended after {took}\n"),
+            _ => format!("heard       {status} ({by}){how}, after {took}\n"),
+        });
     }
     if let Some(verdict) = text(told, "verdict") {
         page.push_str(&format!("verdict     {}\n", verdict.replace('_', " ")));
@@ -77,6 +84,9 @@ fn letter(told: &Value, page: &mut String) {
     let because = of("parked_because").map_or_else(String::new, |because| format!(" as {because}"));
     let next = of("next_attempt_at").map_or_else(String::new, |at| format!(", not tried again before {at}"));
     page.push_str(&format!("\nletter      {}: {state}{because}{next}\n", of("id").unwrap_or_default()));
+    if let Some(line) = letter.get("parked_by").filter(|line| !line.is_null()) {
+        page.push_str(&format!("            | {}\n", config(line)));
+    }
 }
 
 struct Row {
@@ -90,7 +100,7 @@ impl Row {
     fn of(step: &Value) -> Self {
         let elsewhere = text(step, "upstream").map_or_else(String::new, |name| format!("[{name}] "));
         Self {
-            at: time(step.get("at_ms").and_then(Value::as_f64).unwrap_or_default()),
+            at: time(since(step)),
             kind: text(step, "kind").unwrap_or_default().replace('_', " "),
             says: format!("{elsewhere}{}", printable(text(step, "says").unwrap_or_default())),
             config: step.get("config").map(config),
@@ -103,12 +113,28 @@ impl Row {
         let what = status.or_else(|| text(attempt, "error").map(str::to_owned)).unwrap_or_default();
         let outcome = text(attempt, "outcome").unwrap_or_default();
         let took = attempt.get("duration_ms").and_then(Value::as_f64).unwrap_or_default();
+        let verdict =
+            text(attempt, "verdict").map_or_else(String::new, |word| format!(", {}", word.replace('_', " ")));
+        let place = text(attempt, "endpoint").map_or_else(String::new, |at| format!(" at {at}"))
+            + &text(attempt, "request_id").map_or_else(String::new, |id| format!(", as request {id}"));
         Self {
-            at: time(attempt.get("at_ms").and_then(Value::as_f64).unwrap_or_default()),
+            at: time(since(attempt)),
             kind: "replay".to_owned(),
-            says: printable(&format!("{what}, {outcome}, in {}", time(took))),
+            says: printable(&format!("{what}, {outcome}{verdict}, in {}{place}", time(took))),
             config: None,
         }
+    }
+
+    /// What else happened to it.
+    fn of_event(event: &Value) -> Self {
+        let who = text(event, "who").map_or_else(String::new, |who| format!(", by {who}"));
+        let because = text(event, "because").map_or_else(String::new, |because| format!(" as {because}"));
+        let says = match text(event, "event").unwrap_or_default() {
+            "letter.replayed" => format!("an operator has it sent again{who}"),
+            "letter.discarded" => format!("an operator has given it up{who}"),
+            other => format!("{}{because}{who}", other.trim_start_matches("letter.")),
+        };
+        Self { at: time(since(event)), kind: "letter".to_owned(), says: printable(&says), config: None }
     }
 }
 
@@ -120,6 +146,11 @@ fn config(line: &Value) -> String {
         Some(set_by) => format!("{set_by}: {key}{value}"),
         None => format!("{key}, which the config in force does not have"),
     }
+}
+
+/// Milliseconds since the request came.
+fn since(value: &Value) -> f64 {
+    value.get("at_ms").and_then(Value::as_f64).unwrap_or_default()
 }
 
 fn width(rows: &[Row], of: impl Fn(&Row) -> &str) -> usize {

@@ -177,6 +177,12 @@ impl Breaker {
         self.would_refuse(now).then(|| self.refusal(wait))
     }
 
+    /// What opened it last, unless that was an operator's word.
+    #[must_use]
+    pub const fn tripped(&self) -> Option<Tripped> {
+        self.tripped
+    }
+
     /// What it shows of itself at `now`.
     #[must_use]
     pub fn figures(&self, now: Instant) -> Figures {

@@ -57,7 +57,8 @@ impl Trace {
         about.text("fender.route", &story.route);
         about.int("fender.attempts", self.sends.len());
         about.text("fender.verdict", story.verdict().unwrap_or_default());
-        about.text("fender.letter", story.letter().unwrap_or_default());
+        let own = story.letter().filter(|_| story.replays().is_none()); // A turn has said so.
+        about.text("fender.letter", own.unwrap_or_default());
         let error = self.error(story, ended);
         about.text("error.type", error.as_deref().unwrap_or_default());
         let name = match (&self.asked, route) {

@@ -36,8 +36,16 @@ pub enum Fact {
     Paused { longer: Duration, told: Option<Duration>, quota: bool },
     /// It stood in line.
     Waited { line: Line, how_long: Duration },
+    /// It goes ahead alone, and what becomes of it decides for the others.
+    Probes(Probe),
+    /// Its end has turned the breaker.
+    Turned(Box<Turned>),
     /// A fallback answers.
     FellBack { kind: &'static str, to: Option<Box<str>>, number: usize, reason: Reason },
+    /// One does not, though it is meant for such a failure.
+    NoFallback { kind: &'static str, to: Option<Box<str>>, number: usize, why: NoFallback },
+    /// It is a letter's turn, not a client's request.
+    Replays { letter: Box<str> },
     /// It was stored.
     Kept {
         letter: Box<str>,
@@ -56,12 +64,72 @@ pub enum Fact {
         /// The key of the config that bounds it, if one does.
         key: Option<&'static str>,
     },
-    /// Its idempotency key is that of a letter which was stored before, and waits for an operator.
-    Already { letter: Box<str> },
+    /// Its idempotency key is that of a letter which was stored before.
+    Already {
+        letter: Box<str>,
+        /// Where that one stands.
+        state: &'static str,
+        /// The client is told that it is Fender's.
+        accepted: bool,
+    },
     /// The answer broke off after its head.
     Cut { reason: Option<Reason>, error: Box<str>, limit: Option<&'static str> },
-    /// The client hung up; `sending`: while an attempt was under way.
-    Gone { sending: bool },
+    /// The client hung up.
+    Gone(Gone),
+}
+
+/// What of it was under way when the client hung up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// Nothing, or its answer.
+    Idle,
+    /// An attempt, which was broken off.
+    Sending,
+    /// A write that may be stored: what was under way is finished all the same.
+    Kept,
+}
+
+/// What a request that goes ahead alone decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// Whether a half-open breaker closes.
+    Breaker,
+    /// Whether a long pause is over.
+    Pause,
+}
+
+/// A breaker's change of state.
+#[derive(Debug, Clone)]
+pub enum Turned {
+    /// It has opened, for this.
+    Opened(BreakerSays),
+    /// It has closed.
+    Closed,
+}
+
+/// Why a fallback does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoFallback {
+    /// The client wants none.
+    OptedOut,
+    /// The client has hung up.
+    HungUp,
+    /// An attempt may have acted already.
+    Acted,
+    /// The body is not there whole any more.
+    Body,
+    /// The body is not what the fallback would change.
+    Rewrite,
+    /// A credential would go along.
+    Credential,
+    /// The config in force has no such upstream, or its path cannot be made.
+    Nowhere,
+    /// It was asked, and brought no answer.
+    Failed,
+    /// There is no good answer that is young enough.
+    NoneKept,
+    /// Fixed words answer a write only if it is Fender's by then.
+    NotFenders,
 }
 
 /// Why there is no other attempt, and what was known then.
@@ -153,6 +221,8 @@ pub struct BreakerSays {
 /// What of a breaker's settings tells why it opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// It refuses nothing.
+    pub observe: bool,
     pub window: Duration,
     pub window_requests: Option<u32>,
     pub failure_rate: f64,
@@ -165,6 +235,7 @@ impl BreakerSays {
     #[must_use]
     pub fn new(refused: Refused, settings: &crate::policy::breaker::Settings) -> Self {
         let settings = Settings {
+            observe: settings.observe,
             window: settings.window,
             window_requests: settings.window_requests.map(std::num::NonZeroU32::get),
             failure_rate: settings.failure_rate,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{BreakerSays, By, Fact, Line, Stopped, Story, WaitOf};
+use super::{BreakerSays, By, Fact, Gone, Line, NoFallback, Probe, Stopped, Story, Turned, WaitOf};
 use crate::policy::budget::Left;
 use crate::policy::reason::Reason;
 
@@ -33,6 +33,15 @@ impl Fact {
                 json!({ "paused_ms": ms(*longer), "told_ms": told.map(ms), "quota": quota })
             }
             Self::Waited { line, how_long } => json!({ "for": line.as_str(), "waited_ms": ms(*how_long) }),
+            Self::Probes(probe) => json!({ "of": probe.as_str() }),
+            Self::Turned(turned) => match &**turned {
+                Turned::Opened(breaker) => breaker.figures(),
+                Turned::Closed => json!({ "state": "closed" }),
+            },
+            Self::NoFallback { kind, to, number, why } => {
+                json!({ "kind": kind, "to": to, "number": number, "why": why.as_str() })
+            }
+            Self::Replays { letter } => json!({ "letter": letter }),
             Self::FellBack { kind, to, number, reason } => {
                 json!({ "kind": kind, "to": to, "number": number, "reason": reason.as_str() })
             }
@@ -43,12 +52,14 @@ impl Fact {
                 "parked_because": parked,
             }),
             Self::NotKept { why } => json!({ "why": why }),
-            Self::Already { letter } => json!({ "letter": letter }),
+            Self::Already { letter, state, accepted } => {
+                json!({ "letter": letter, "state": state, "accepted": accepted })
+            }
             Self::Failed { reason, .. } => json!({ "reason": reason.as_str() }),
             Self::Cut { reason, .. } => {
                 json!({ "reason": reason.map(Reason::as_str) })
             }
-            Self::Gone { sending } => json!({ "sending": sending }),
+            Self::Gone(gone) => json!({ "sending": *gone == Gone::Sending, "finished": *gone == Gone::Kept }),
         };
         match told {
             Value::Object(mut figures) => {
@@ -67,6 +78,32 @@ fn refused(reason: Reason, retry_after: Duration, by: Option<&By>) -> Value {
         figures.insert("retry_after_ms".to_owned(), json!(ms(retry_after)));
     }
     figures
+}
+
+impl Probe {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Breaker => "breaker",
+            Self::Pause => "pause",
+        }
+    }
+}
+
+impl NoFallback {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::OptedOut => "opted_out",
+            Self::HungUp => "hung_up",
+            Self::Acted => "may_have_acted",
+            Self::Body => "body",
+            Self::Rewrite => "rewrite",
+            Self::Credential => "credential",
+            Self::Nowhere => "nowhere",
+            Self::Failed => "failed",
+            Self::NoneKept => "none_kept",
+            Self::NotFenders => "not_fenders",
+        }
+    }
 }
 
 impl Line {
@@ -130,6 +167,7 @@ impl BreakerSays {
         json!({
             "state": refused.state.as_str(),
             "opened": tripped,
+            "observe": settings.observe,
             "window_ms": ms(settings.window),
             "window_requests": settings.window_requests,
             "failure_rate": settings.failure_rate,

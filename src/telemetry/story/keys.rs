@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{BreakerSays, By, Fact, Line, Stopped, WaitOf};
+use super::{BreakerSays, By, Fact, Line, NoFallback, Probe, Stopped, Turned, WaitOf};
 use crate::policy::breaker::{State, Why};
 use crate::policy::retry::Stop;
 
@@ -13,13 +13,22 @@ impl Fact {
         let key = match self {
             Self::Sent { limit, .. } | Self::Cut { limit, .. } => (*limit)?,
             Self::Again { because: WaitOf::Backoff, .. } => "retry.backoff.base",
-            Self::Again { .. } | Self::Gone { .. } | Self::Waited { line: Line::Pause, .. } => return None,
+            Self::Again { .. } | Self::Gone(_) | Self::Waited { line: Line::Pause, .. } => return None,
+            Self::Replays { .. } | Self::Probes(Probe::Pause) => return None,
+            Self::Probes(Probe::Breaker) => "breaker.half_open_probes",
+            Self::Turned(turned) => match &**turned {
+                Turned::Opened(breaker) => breaker.key()?,
+                Turned::Closed => "breaker.half_open_probes",
+            },
+            Self::NoFallback { why: NoFallback::OptedOut | NoFallback::HungUp, .. } => return None,
             Self::Stopped(stopped) => stopped.key()?,
             Self::Paused { .. } => "throttle.max_pause",
             Self::Refused { by, .. } => return by.as_ref()?.key(),
             Self::Waited { line: Line::Slot, .. } => "rate_limit",
             Self::Waited { line: Line::Seat, .. } => "concurrency.max",
-            Self::FellBack { number, .. } => return Some(Cow::Owned(format!("fallback[{number}]"))),
+            Self::FellBack { number, .. } | Self::NoFallback { number, .. } => {
+                return Some(Cow::Owned(format!("fallback[{number}]")));
+            }
             Self::Kept { parked: Some("credential"), .. } => "dead_letter.credentials",
             Self::Kept { parked: Some("ambiguous"), .. } => "dead_letter.replay.ambiguous",
             Self::Kept { .. } => "dead_letter.mode",

@@ -17,9 +17,9 @@ use crate::policy::outcome::Outcome;
 use crate::policy::reason::Reason;
 use crate::policy::verdict::Verdict;
 
-pub use fact::{BreakerSays, By, Fact, Line, Settings, Stopped, WaitOf};
+pub use fact::{BreakerSays, By, Fact, Gone, Line, NoFallback, Probe, Settings, Stopped, Turned, WaitOf};
 pub use figures::ms;
-pub use ring::{BYTES_MAX, Held, STEPS_MAX, Stories, TEXT_MAX, brief};
+pub use ring::{BYTES_MAX, Held, STEPS_MAX, Sort, Stories, TEXT_MAX, brief};
 pub use says::span;
 
 /// What is told of one request.
@@ -99,10 +99,13 @@ impl Story {
             self.steps.remove(STEPS_MAX / 2);
             self.left_out = self.left_out.saturating_add(1);
         }
-        self.steps.push(Step { at, elsewhere, fact });
+        // What was noticed late stands where it belongs.
+        let later = self.steps.iter().rev().take_while(|step| step.at > at).count();
+        self.steps.insert(self.steps.len() - later, Step { at, elsewhere, fact });
     }
 
-    /// Whether there is nothing to tell: one attempt, a good answer of the upstream's, and nothing that was waited for.
+    /// Whether there is nothing to tell: one attempt, a good answer of the upstream's, and nothing that was waited for; or a
+    /// letter's turn that was not taken.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         let good = |line: &AttemptLine| line.outcome == Outcome::Success.as_str() && !line.stale_connection;
@@ -111,31 +114,82 @@ impl Story {
         });
         passed_on
             && matches!(self.attempts.as_slice(), [one] if good(one))
-            && self.steps.iter().all(|step| matches!(step.fact, Fact::Sent { .. }))
+            && self.steps.iter().all(|step| matches!(step.fact, Fact::Sent { .. } | Fact::Replays { .. }))
+            || self.replays().is_some() && self.attempts.is_empty()
     }
 
-    /// What its attempts did upstream: the last one's verdict, as after one that may have acted there is none; `None`: nothing
-    /// was sent.
+    /// What its attempts did upstream: done, if the last one was; else the most that one of them may have done. `None`:
+    /// nothing was sent.
     #[must_use]
     pub fn verdict(&self) -> Option<&'static str> {
-        if self.steps.iter().any(|step| matches!(step.fact, Fact::Gone { sending: true })) {
-            return Some(Verdict::Ambiguous.as_str());
-        }
-        self.attempts.last().map(|line| line.verdict.unwrap_or(Verdict::Done.as_str()))
+        let last = self.attempts.last()?.verdict.unwrap_or(Verdict::Done.as_str());
+        let ambiguous = Verdict::Ambiguous.as_str();
+        let doubtful = self.attempts.iter().any(|line| line.verdict == Some(ambiguous));
+        Some(if last != Verdict::Done.as_str() && doubtful { ambiguous } else { last })
+    }
+
+    /// The letter that it is about: made of it, stored before under its idempotency key, or sent again as this.
+    #[must_use]
+    pub fn letter(&self) -> Option<&str> {
+        self.made().or_else(|| self.replays()).or_else(|| {
+            self.steps.iter().find_map(|step| match &step.fact {
+                Fact::Already { letter, .. } => Some(&**letter),
+                _ => None,
+            })
+        })
     }
 
     /// The letter that was made of it, if one was.
     #[must_use]
-    pub fn letter(&self) -> Option<&str> {
+    pub fn made(&self) -> Option<&str> {
         self.steps.iter().find_map(|step| match &step.fact {
-            Fact::Kept { letter, .. } | Fact::Already { letter } => Some(&**letter),
+            Fact::Kept { letter, .. } => Some(&**letter),
             _ => None,
         })
+    }
+
+    /// The letter whose turn it was, if it was no client's request.
+    #[must_use]
+    pub fn replays(&self) -> Option<&str> {
+        match &self.steps.first()?.fact {
+            Fact::Replays { letter } => Some(letter),
+            _ => None,
+        }
     }
 
     /// Whether the client was told that its write is Fender's.
     #[must_use]
     pub fn accepted(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.fact, Fact::Kept { accepted: true, .. }))
+        self.steps.iter().any(|step| {
+            matches!(step.fact, Fact::Kept { accepted: true, .. } | Fact::Already { accepted: true, .. })
+        })
+    }
+
+    /// When its end was known, in milliseconds since 1970.
+    #[must_use]
+    pub fn ended_unix_ms(&self) -> u64 {
+        let last = self.steps.last().map_or(Duration::ZERO, |step| step.at);
+        let took = self.ended.as_ref().map_or(last, |ended| ended.took.max(last));
+        self.began_unix_ms.saturating_add(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// What it is a story of.
+    #[must_use]
+    pub fn sort(&self) -> Sort {
+        let permanent = |line: &AttemptLine| line.outcome == Outcome::Permanent.as_str();
+        if self.replays().is_some() {
+            Sort::Replay
+        } else if self.letter().is_some() {
+            Sort::Letter
+        } else if self.upstream.is_empty()
+            || self.attempts.last().is_some_and(permanent)
+            || self.steps.iter().any(|step| matches!(step.fact, Fact::Failed { .. }))
+        {
+            Sort::Callers
+        } else if self.attempts.is_empty() {
+            Sort::Refused
+        } else {
+            Sort::Tried
+        }
     }
 }

@@ -14,10 +14,35 @@ pub struct Stories {
     bytes_max: u64,
 }
 
+/// What a story is of. Each sort has an equal part of the ring for sure: a flood of one pushes out no other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// It was sent and did not go well, or not at once.
+    Tried,
+    /// A policy refused it: nothing was sent.
+    Refused,
+    /// The caller's own doing: a wrong path, a broken request, a refusal of the upstream's that a second send would meet again.
+    Callers,
+    /// A letter was made of it.
+    Letter,
+    /// A letter's turn.
+    Replay,
+}
+
+/// As many as there are of [`Sort`].
+const SORTS: usize = 5;
+
 #[derive(Debug)]
 struct Ring {
-    kept: VecDeque<Arc<Story>>,
+    kept: [Kept; SORTS],
     lease: Lease,
+}
+
+/// The stories of one sort, the oldest first.
+#[derive(Debug, Default)]
+struct Kept {
+    stories: VecDeque<Arc<Story>>,
+    bytes: u64,
 }
 
 /// What the ring holds.
@@ -35,29 +60,31 @@ impl Stories {
     /// An empty ring. Of a small `memory` it takes no more than a sixteenth.
     #[must_use]
     pub fn new(memory: &Arc<Memory>) -> Self {
-        let ring = Ring { kept: VecDeque::new(), lease: memory.lease() };
+        let ring = Ring { kept: Default::default(), lease: memory.lease() };
         Self { ring: Mutex::new(ring), bytes_max: BYTES_MAX.min(memory.limit() / SHARE) }
     }
 
-    /// Takes a story in; the oldest go where there is no room. Where memory is short it is itself not kept.
+    /// Takes a story in; where there is no room, the oldest go of the sort that has most beyond its part. Where memory is short
+    /// it is itself not kept.
     pub fn push(&self, mut story: Story) {
         story.cut();
-        let bytes = story.bytes();
+        let (bytes, sort) = (story.bytes(), story.sort());
         if bytes > self.bytes_max {
             return;
         }
         let mut gone = Vec::new();
         let mut ring = self.ring();
-        while ring.lease.bytes() + bytes > self.bytes_max {
-            gone.push(ring.drop_oldest());
-        }
-        while !ring.lease.grow(bytes) {
+        ring.of(sort).bytes += bytes; // It counts for its sort before it is decided whose oldest goes.
+        while ring.lease.bytes() + bytes > self.bytes_max || !ring.lease.grow(bytes) {
             match ring.drop_oldest() {
-                Some(oldest) => gone.push(Some(oldest)),
-                None => return,
+                Some(oldest) => gone.push(oldest),
+                None => {
+                    ring.of(sort).bytes -= bytes;
+                    return;
+                }
             }
         }
-        ring.kept.push_back(Arc::new(story));
+        ring.of(sort).stories.push_back(Arc::new(story));
         drop(ring); // What goes is given back to the system where nobody waits for it.
         drop(gone);
     }
@@ -65,20 +92,29 @@ impl Stories {
     /// The story of this request.
     #[must_use]
     pub fn find(&self, id: u128) -> Option<Arc<Story>> {
-        self.ring().kept.iter().rev().find(|story| story.id == id).cloned()
+        self.ring().all().find(|story| story.id == id).cloned()
     }
 
     /// The story of the request that this letter was made of.
     #[must_use]
     pub fn of_letter(&self, letter: &str) -> Option<Arc<Story>> {
-        // A letter that was there before is named by those that came again too: the first of them made it.
-        self.ring().kept.iter().find(|story| story.letter() == Some(letter)).cloned()
+        self.ring().of(Sort::Letter).stories.iter().find(|story| story.made() == Some(letter)).cloned()
+    }
+
+    /// Those of this letter's turns that did not go well, the oldest first.
+    #[must_use]
+    pub fn replays_of(&self, letter: &str) -> Vec<Arc<Story>> {
+        let mut ring = self.ring();
+        let turns = ring.of(Sort::Replay).stories.iter();
+        turns.filter(|story| story.replays() == Some(letter)).cloned().collect()
     }
 
     /// The newest one that `holds`.
     #[must_use]
     pub fn newest(&self, holds: impl Fn(&Story) -> bool) -> Option<Arc<Story>> {
-        self.ring().kept.iter().rev().find(|story| holds(story)).cloned()
+        let ring = self.ring();
+        let all = ring.all().filter(|story| holds(story));
+        all.max_by_key(|story| story.began_unix_ms).cloned()
     }
 
     /// What it holds.
@@ -86,9 +122,9 @@ impl Stories {
     pub fn held(&self) -> Held {
         let ring = self.ring();
         Held {
-            stories: ring.kept.len(),
+            stories: ring.kept.iter().map(|kept| kept.stories.len()).sum(),
             bytes: ring.lease.bytes(),
-            since_ms: ring.kept.front().map(|story| story.began_unix_ms),
+            since_ms: ring.oldest().map(|story| story.began_unix_ms).min(),
         }
     }
 
@@ -98,10 +134,33 @@ impl Stories {
 }
 
 impl Ring {
+    const fn of(&mut self, sort: Sort) -> &mut Kept {
+        match (sort, &mut self.kept) {
+            (Sort::Tried, [kept, ..])
+            | (Sort::Refused, [_, kept, ..])
+            | (Sort::Callers, [_, _, kept, ..])
+            | (Sort::Letter, [.., kept, _])
+            | (Sort::Replay, [.., kept]) => kept,
+        }
+    }
+
+    fn oldest(&self) -> impl Iterator<Item = &Arc<Story>> {
+        self.kept.iter().filter_map(|kept| kept.stories.front())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Story>> {
+        self.kept.iter().flat_map(|kept| &kept.stories)
+    }
+
+    /// The oldest of the sort that has most: as all parts are equal, that is the one that is furthest beyond its own.
     fn drop_oldest(&mut self) -> Option<Arc<Story>> {
-        let oldest = self.kept.pop_front()?;
+        let most =
+            self.kept.iter_mut().filter(|kept| !kept.stories.is_empty()).max_by_key(|kept| kept.bytes)?;
+        let oldest = most.stories.pop_front()?;
+        let bytes = oldest.bytes();
+        most.bytes -= bytes;
         // To hold less always works.
-        let _less = self.lease.resize(self.lease.bytes().saturating_sub(oldest.bytes()));
+        let _less = self.lease.resize(self.lease.bytes().saturating_sub(bytes));
         Some(oldest)
     }
 }
@@ -159,8 +218,11 @@ impl Fact {
         match self {
             Self::Refused { detail, by, .. } => detail.len() + by.as_ref().map_or(0, |by| size_of_val(&**by)),
             Self::Stopped(stopped) => size_of_val(&**stopped),
-            Self::FellBack { to, .. } => to.as_ref().map_or(0, |to| to.len()),
-            Self::Kept { letter, .. } | Self::Already { letter } => letter.len(),
+            Self::FellBack { to, .. } | Self::NoFallback { to, .. } => to.as_ref().map_or(0, |to| to.len()),
+            Self::Kept { letter, .. } | Self::Already { letter, .. } | Self::Replays { letter } => {
+                letter.len()
+            }
+            Self::Turned(turned) => size_of_val(&**turned),
             Self::Failed { detail, .. } => detail.len(),
             Self::Cut { error, .. } => error.len(),
             Self::Sent { .. }
@@ -168,7 +230,8 @@ impl Fact {
             | Self::Waited { .. }
             | Self::Paused { .. }
             | Self::NotKept { .. }
-            | Self::Gone { .. } => 0,
+            | Self::Probes(_)
+            | Self::Gone(_) => 0,
         }
     }
 }
@@ -246,6 +309,44 @@ mod tests {
         assert!(stories.find(oldest - 1).is_none() && stories.find(0).is_none());
         drop(stories);
         assert_eq!(memory.used(), 0, "all of it comes back");
+    }
+
+    /// What callers do wrong, or a breaker that is open, comes by the thousand; what led to it does not.
+    #[test]
+    fn a_flood_of_one_sort_pushes_out_no_other() {
+        let stories = Stories::new(&Memory::new(64 * 1024 * 1024));
+        let tried = |number: u128| {
+            let mut story = Story::new(&format!("{number:032x}"), 0, ("api", "/"), ("GET", "/"));
+            story.attempts.push(AttemptLine { outcome: "transient", ..AttemptLine::good(503, 1.0) });
+            story.note(Duration::ZERO, None, Fact::Sent { attempt: 0, limit: None });
+            story
+        };
+        let kept = |number: u128, letter: &str| {
+            let mut story = tried(number);
+            let (letter, reason) = (letter.into(), Some(Reason::Exhausted));
+            story.note(Duration::ZERO, None, Fact::Kept { letter, reason, accepted: true, parked: None });
+            story
+        };
+        let replay = |number: u128| {
+            let mut story = Story::new(&format!("{number:032x}"), 0, ("api", "/"), ("POST", "/"));
+            story.note(Duration::ZERO, None, Fact::Replays { letter: "one".into() });
+            story
+        };
+        (0..100).for_each(|number| stories.push(tried(number)));
+        (100..200).for_each(|number| stories.push(kept(number, "one")));
+        (200..300).for_each(|number| stories.push(replay(number)));
+        (300..50_000).for_each(|number| stories.push(story(number, "/no-such", 0)));
+        (0..300).for_each(|number| assert!(stories.find(number).is_some(), "{number}"));
+        assert!(
+            stories.held().bytes <= BYTES_MAX
+                && stories.find(49_999).is_some()
+                && stories.find(300).is_none()
+        );
+        assert_eq!(stories.of_letter("one").map(|story| story.id), Some(100), "the first has made it");
+        assert_eq!(stories.replays_of("one").len(), 100);
+        // A sort that has more than its part gives way to the others, down to that part.
+        (50_000..90_000).for_each(|number| stories.push(tried(number)));
+        (300..50_000).rev().take(500).for_each(|number| assert!(stories.find(number).is_some(), "{number}"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BreakerSays, By, Fact, Line, Stopped, Story, WaitOf};
+use super::{BreakerSays, By, Fact, Gone, Line, NoFallback, Probe, Stopped, Story, Turned, WaitOf};
 use crate::policy::breaker::{State, Why};
 use crate::policy::budget::Left;
 use crate::policy::reason::Reason;
@@ -21,13 +21,17 @@ impl Fact {
             Self::Refused { .. } => "refused",
             Self::Paused { .. } => "paused",
             Self::Waited { .. } => "waited",
+            Self::Probes(_) => "probe",
+            Self::Turned(_) => "breaker",
             Self::FellBack { .. } => "fallback",
+            Self::NoFallback { .. } => "no_fallback",
+            Self::Replays { .. } => "replay",
             Self::Kept { .. } => "letter",
             Self::NotKept { .. } => "no_letter",
             Self::Failed { .. } => "failed",
             Self::Already { .. } => "letter",
             Self::Cut { .. } => "cut",
-            Self::Gone { .. } => "hung_up",
+            Self::Gone(_) => "hung_up",
         }
     }
 
@@ -38,7 +42,8 @@ impl Fact {
             Self::Sent { limit, .. } => limit.is_some(),
             Self::Stopped(_) | Self::Refused { .. } | Self::Failed { .. } | Self::Cut { .. } => true,
             Self::Again { .. } | Self::Paused { .. } | Self::Waited { .. } | Self::FellBack { .. } => false,
-            Self::Kept { .. } | Self::NotKept { .. } | Self::Already { .. } | Self::Gone { .. } => false,
+            Self::Probes(_) | Self::Turned(_) | Self::NoFallback { .. } | Self::Replays { .. } => false,
+            Self::Kept { .. } | Self::NotKept { .. } | Self::Already { .. } | Self::Gone(_) => false,
         }
     }
 
@@ -78,24 +83,76 @@ impl Fact {
                 };
                 format!("{} {what}", span(*how_long))
             }
-            Self::FellBack { kind, to, reason, .. } => match (*kind, to) {
-                ("upstream", Some(to)) => format!("to upstream {to}, for {reason}"),
-                ("stale", _) => format!("the last good answer, for {reason}"),
-                _ => format!("the config's own words, for {reason}"),
-            },
+            Self::Probes(probe) => probe.says().to_owned(),
+            Self::Turned(turned) => turned.says(),
+            Self::FellBack { kind, to, reason, .. } => format!("{}, for {reason}", whom(kind, to.as_deref())),
+            Self::NoFallback { kind, to, why, .. } => {
+                format!("not {}: {}", whom(kind, to.as_deref()), why.says())
+            }
+            Self::Replays { letter } => format!("of letter {letter}"),
             Self::Kept { letter, reason, accepted, parked } => kept(letter, *reason, *accepted, *parked),
             Self::NotKept { why } => format!("not stored: {}", not_kept(why)),
             Self::Failed { reason, detail, .. } => format!("{reason}: {detail}"),
-            Self::Already { letter } => {
+            Self::Already { letter, state, accepted } => {
+                let heard = if *accepted { "; the client is told that it is Fender's" } else { "" };
                 format!(
-                    "its idempotency key is that of {letter}, which waits for an operator: nothing new is stored"
+                    "its idempotency key is that of {letter}, which is {state}: nothing new is stored{heard}"
                 )
             }
             Self::Cut { error, .. } => error.to_string(),
-            Self::Gone { sending: false } => "the client hung up".to_owned(),
-            Self::Gone { sending: true } => {
-                "the client hung up while an attempt was under way, which may have acted".to_owned()
+            Self::Gone(gone) => match gone {
+                Gone::Idle => "the client hung up",
+                Gone::Sending => "the client hung up while an attempt was under way, which may have acted",
+                Gone::Kept => "the client hung up; what is under way is finished, as the write may be stored",
             }
+            .to_owned(),
+        }
+    }
+}
+
+/// Who answers instead.
+fn whom(kind: &str, to: Option<&str>) -> String {
+    match (kind, to) {
+        ("upstream", Some(to)) => format!("to upstream {to}"),
+        ("stale", _) => "the last good answer".to_owned(),
+        _ => "the config's own words".to_owned(),
+    }
+}
+
+impl Probe {
+    const fn says(self) -> &'static str {
+        match self {
+            Self::Breaker => "the breaker is half open: this goes ahead to find out",
+            Self::Pause => "a long pause has just ended: this goes ahead alone to find out",
+        }
+    }
+}
+
+impl NoFallback {
+    const fn says(self) -> &'static str {
+        match self {
+            Self::OptedOut => "the client wants none (fender-policy)",
+            Self::HungUp => "the client has hung up",
+            Self::Acted => "an attempt may have acted already",
+            Self::Body => "the body is not there from its beginning any more",
+            Self::Rewrite => "its body cannot be changed as the fallback asks",
+            Self::Credential => "the credential in its path or query would go along",
+            Self::Nowhere => "the config in force does not lead there",
+            Self::Failed => "it brought no answer either",
+            Self::NoneKept => "there is none that is young enough",
+            Self::NotFenders => "they answer a write only once it is Fender's",
+        }
+    }
+}
+
+impl Turned {
+    fn says(&self) -> String {
+        match self {
+            Self::Opened(breaker) => {
+                let observes = if breaker.settings.observe { " (it only observes)" } else { "" };
+                format!("opened by this{observes}: {}", breaker.says())
+            }
+            Self::Closed => "closed by this: the upstream is well again".to_owned(),
         }
     }
 }
@@ -152,6 +209,7 @@ fn not_kept(why: &str) -> &'static str {
         "memory" => "buffer_memory was spent, and the body not retained",
         "full" => "the store is full",
         "client" => "the client broke its body off",
+        "opted_out" => "the client does not want it stored (fender-policy)",
         _ => "the store is not available",
     }
 }

@@ -64,9 +64,64 @@ fn an_operator_has_the_last_word() {
     let answer = fender.post("/send", "", b"x");
     let letter = answer.field("fender-letter");
     assert_eq!(owner(&fender, &letter), "client", "it heard a failure");
-    let path = format!("/api/v1/letters/{letter}/discard");
-    assert_eq!(super::call(&fender, "POST", &path, super::OPS, &Value::Null).0, 200);
+    let act = |act: &str| {
+        let path = format!("/api/v1/letters/{letter}/{act}");
+        assert_eq!(super::call(&fender, "POST", &path, super::OPS, &Value::Null).0, 200);
+    };
+    act("replay");
+    eventually("it is parked again", || {
+        let letter = &story(&fender, &letter)["letter"];
+        letter["state"] == "parked" && letter["attempts"].as_array().unwrap().len() == 1
+    });
+    act("discard");
     assert_eq!(owner(&fender, &letter), "nobody");
+    insta::assert_snapshot!(settled(&why(&fender, &letter)));
+}
+
+/// What the log says of a letter's turn bears an id: whoever asks for it is told of that turn, and the letter's own story names it.
+#[test]
+fn a_letters_turn_has_a_story_of_its_own() {
+    let (upstream, _well) = patient();
+    let (setup, _folder) =
+        keeping(&upstream.as_api(&FAST.replace("backoff =", "max_attempts = 2, backoff =")));
+    let fender = setup.start();
+    let answer = fender.post("/send", "", b"x");
+    let letter = answer.field("fender-letter");
+    eventually("it is parked", || story(&fender, &letter)["letter"]["state"] == "parked");
+    let told = story(&fender, &letter);
+    let attempts = told["letter"]["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 2, "{told}");
+    assert_eq!(told["letter"]["parked_by"]["key"], "upstream.api.dead_letter.replay.max_attempts");
+    let logged = fender.logged("letter parked")["request_id"].as_str().unwrap().to_owned();
+    assert_eq!(attempts[1]["request_id"].as_str(), Some(logged.as_str()), "{told}");
+    for attempt in attempts {
+        assert_eq!(attempt["endpoint"], upstream.address().to_string(), "{told}");
+        assert_eq!(attempt["verdict"], "refused", "{told}");
+    }
+    assert_ne!(attempts[0]["request_id"], attempts[1]["request_id"]);
+    insta::assert_snapshot!("a_turn", settled(&why(&fender, &logged)));
+    insta::assert_snapshot!("a_letter_parked_at_last", settled(&why(&fender, &letter)));
+}
+
+#[test]
+fn the_same_write_again_is_not_told_as_another_letter() {
+    let (upstream, _well) = patient();
+    let (setup, _folder) = keeping(&upstream.as_api(&FAST.replace("50ms", "1h")));
+    let fender = setup.start();
+    let keyed = |body: &[u8]| fender.post("/send", "idempotency-key: k\r\n", body);
+    let (first, again, other) = (keyed(b"x"), keyed(b"x"), keyed(b"y"));
+    assert_eq!((first.status(), again.status(), other.status()), (202, 202, 422));
+    assert_eq!(first.field("fender-letter"), again.field("fender-letter"));
+    insta::assert_snapshot!("the_same_again", settled(&why(&fender, &id_of(&again))));
+    insta::assert_snapshot!("the_same_key_for_another", settled(&why(&fender, &id_of(&other))));
+    let captured: f64 = fender
+        .metrics()
+        .iter()
+        .filter(|(name, _)| name.starts_with("fender_dead_letters_captured_total"))
+        .map(|(_, value)| value)
+        .sum();
+    assert_eq!(captured, 1.0, "one letter was made");
+    assert_eq!(story(&fender, &first.field("fender-letter"))["id"], id_of(&first), "the first has made it");
 }
 
 #[test]

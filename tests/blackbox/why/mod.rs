@@ -1,5 +1,6 @@
 //! `fender why`: one request's story, as it is printed, for every reason that an answer can bear.
 
+mod decisions;
 mod letters;
 mod reasons;
 mod scope;

@@ -1,0 +1,69 @@
+//! What is noted of a request after its answer has begun, or where it got none.
+
+use std::time::Instant;
+
+use super::{Finish, milliseconds};
+use crate::policy::judge::Judged;
+use crate::policy::outcome::Outcome;
+use crate::policy::verdict::Verdict;
+use crate::telemetry::access::AttemptLine;
+use crate::telemetry::metrics::Source;
+use crate::telemetry::story::{Fact, Turned};
+
+impl Finish {
+    /// The attempt under way, if one is, was broken off `now`: what it did upstream is not known.
+    pub(in crate::proxy) fn broken_off(&mut self, now: Instant) -> bool {
+        let Some(begun) = self.sending.take() else { return false };
+        let line = AttemptLine {
+            outcome: Outcome::Cancelled.as_str(),
+            status: None,
+            verdict: Some(Verdict::Ambiguous.as_str()),
+            ..AttemptLine::good(0, milliseconds(now.saturating_duration_since(begun)))
+        };
+        self.story(|story| {
+            let attempt = story.attempts.len();
+            story.attempts.push(line);
+            let at = now.saturating_duration_since(self.started);
+            story.note(at, None, Fact::Sent { attempt, limit: None });
+        });
+        true
+    }
+
+    /// What came about after the answer had begun. Nothing may have been noted until then: that it went well is.
+    pub(super) fn note_late(&self, fact: Option<Fact>, now: Instant) {
+        let since = |at: Instant| at.saturating_duration_since(self.started);
+        self.story(|story| {
+            if let Some(answer) = self.answer.filter(|answer| answer.source == Source::Upstream)
+                && story.attempts.is_empty()
+            {
+                let mut line = AttemptLine::good(answer.status, milliseconds(since(answer.at)));
+                let endpoints = self.plan.upstream().endpoints();
+                let endpoint = self.endpoint.and_then(|endpoint| endpoints.get(endpoint));
+                line.endpoint = endpoint.map(|endpoint| endpoint.url.authority().to_string());
+                story.attempts.push(line);
+                story.note(since(answer.at), None, Fact::Sent { attempt: 0, limit: None });
+            }
+            if let Some(fact) = fact {
+                story.note(since(now), None, fact);
+            }
+        });
+    }
+
+    /// What became of the breaker, if anything did.
+    pub(super) fn note_turned(&self, turned: Option<Turned>, now: Instant) {
+        if let Some(turned) = turned {
+            self.note_late(Some(Fact::Turned(Box::new(turned))), now);
+        }
+    }
+
+    /// The attempt whose head was good did not end well.
+    pub(super) fn ended_otherwise(&self, ended: &Judged) {
+        self.story(|story| {
+            let good = |line: &&mut AttemptLine| line.outcome == Outcome::Success.as_str();
+            if let Some(line) = story.attempts.last_mut().filter(good) {
+                line.outcome = ended.outcome.as_str();
+                line.verdict = (ended.verdict != Verdict::Done).then_some(ended.verdict.as_str());
+            }
+        });
+    }
+}
