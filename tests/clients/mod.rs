@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Fender, Protocol, Service, Upstream};
+use crate::support::{Fender, Protocol, Service, Upstream, binary};
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
@@ -121,6 +121,18 @@ fn the_openai_sdk_asks_and_streams() {
     ));
     let mut command = script(&python, "client_openai.py");
     command.arg(format!("http://{}/openai/v1", fender.server()));
+    fine(command);
+}
+
+/// A language server for TOML, as an editor asks it, by the schema that the binary prints.
+#[test]
+fn an_editor_completes_the_config() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let schema = binary().arg("schema").output().unwrap();
+    fs::write(folder.path().join("schema.json"), schema.stdout).unwrap();
+    let mut command = script(&python, "client_editor.py");
+    command.arg(python.with_file_name("tombi")).arg(folder.path());
     fine(command);
 }
 
