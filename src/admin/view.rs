@@ -212,6 +212,8 @@ pub(super) struct Overview {
     dead_letters: Option<LetterFigures>,
     /// Null to a token that does not see all upstreams.
     webhooks: Option<Vec<WebhookView>>,
+    /// Events that were lost with webhooks that a reload has taken out, since the start. Null as `webhooks` is.
+    webhook_events_lost: Option<u64>,
     /// Those that the token sees.
     upstreams: Vec<Glance>,
     /// Whose token it is; null without one.
@@ -344,6 +346,9 @@ impl Overview {
             webhooks: caller
                 .filter(|caller| caller.views_all())
                 .map(|_| admin.own.webhooks.load().iter().map(|webhook| WebhookView::of(webhook)).collect()),
+            webhook_events_lost: caller
+                .filter(|caller| caller.views_all())
+                .map(|_| admin.own.webhook_events_lost.load().load(Ordering::Relaxed)),
             upstreams: seen.map(|upstream| Glance::of(admin, upstream, now)).collect(),
             caller: caller.map(|caller| Myself {
                 name: caller.name().to_owned(),
