@@ -418,7 +418,7 @@ def report(browser):
     expect(page.locator("#report-known")).to_contain_text("Known since")
     with page.expect_response("**/api/v1/report?window=7d") as week:
         page.locator('label[for="window-7d"]').click()
-    assert week.value.json()["window"] == "168h"
+    assert week.value.json()["window"] == "7d"
     expect(rows).to_have_count(3)
     it.end()
 
