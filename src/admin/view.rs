@@ -48,6 +48,8 @@ pub(super) struct Breaker {
     consecutive_failures: u32,
     /// How many times it has opened again without having been well for a while.
     reopenings: u32,
+    /// Of a half-open one: probes that are on their way. With none the next request is one.
+    probes: usize,
     /// Until it lets a probe through.
     retry_in_ms: Option<u64>,
     /// Of one with keys: how many keys have a breaker now, by its state.
@@ -74,6 +76,7 @@ impl Breaker {
             failure_rate: figures.failure_rate,
             consecutive_failures: figures.consecutive,
             reopenings: figures.reopenings,
+            probes: figures.probes,
             retry_in_ms: figures.retry_at.map(|at| millis(at.saturating_duration_since(now))),
             keys: cell.keys(now),
         }

@@ -352,12 +352,19 @@ def looks(browser):
     for scheme in ("light", "dark"):
         for name, size in (("wide", WIDE), ("small", SMALL)):
             it = Page(browser, color_scheme=scheme, viewport=size, reduced_motion="reduce")
+            it.expected = ["/api/v1/requests/"]
             page = it.enter()
             expect(page.locator("#wrong")).to_contain_text("openai: breaker open")
             expect(page.locator("#letters tbody tr")).to_have_count(3)
             expect(page.locator("#report tbody tr")).to_have_count(3)
             it.shot(f"{name}-{scheme}")
             it.accessible(f"{scheme}, {name}")
+            for dialog, opener in (("upstream", page.get_by_role("button", name="openai", exact=True)), ("letter", page.locator("#letters tbody tr").first.get_by_role("button"))):
+                opener.click()
+                expect(page.locator("#detail")).to_be_visible()
+                it.shot(f"{dialog}-{name}-{scheme}", full_page=False)
+                it.accessible(f"{dialog}, {scheme}, {name}")
+                page.keyboard.press("Escape")
             # Nothing lies beside the screen.
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{scheme}, {name}"
             it.end()
@@ -397,6 +404,70 @@ def viewer(browser):
     page.locator("#letters tbody tr").first.get_by_role("button").click()
     dialog = page.locator("#detail")
     expect(dialog).to_contain_text("nobody knows")
+    assert dialog.get_by_role("button").all_text_contents() == ["Close"]
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="openai", exact=True).click()
+    expect(dialog.get_by_role("table", name="Breakers")).to_be_visible()
+    assert dialog.get_by_role("button").all_text_contents() == ["Close"]
+    it.end()
+
+
+def half_open(browser):
+    """One that waits for a request to try, and one whose try is under way."""
+    it = Page(browser)
+    page = it.enter()
+    breakers = page.request.get(f"{ADMIN}/api/v1/breakers", headers={"authorization": f"Bearer {OPERATOR}"}).json()["breakers"]
+    for probes, says in ((0, "no probe is on its way: the next request is one"), (1, "1 probe on the way"), (2, "2 probes on the way")):
+        told = [{**each, "state": "half_open", "probes": probes} if each["upstream"] == "openai" else each for each in breakers]
+        page.route("**/api/v1/breakers", lambda route, _, told=told: route.fulfill(json={"breakers": told}))
+        expect(page.locator("#wrong")).to_contain_text("openai: breaker half open")
+        expect(page.locator("#wrong")).to_contain_text(says)
+        page.unroute_all()
+    it.end()
+
+
+def by_hand(browser):
+    """Breakers are forced and let go, by the keyboard alone, after a question."""
+    it = Page(browser)
+    page = it.enter()
+    dialog, question = page.locator("#detail"), page.get_by_role("alertdialog")
+    page.get_by_role("button", name="openai", exact=True).focus()
+    page.keyboard.press("Enter")
+    group = dialog.get_by_role("group", name="Breaker of the upstream, by hand")
+    assert group.get_by_role("button").all_text_contents() == ["Force open…", "Force closed…"]
+    group.get_by_role("button", name="Force open…").focus()
+    page.keyboard.press("Enter")
+    expect(question).to_have_accessible_name("Force open: openai?")
+    expect(question).to_contain_text("refuses every request until another word")
+    expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+    it.accessible("a question about a breaker")
+    page.keyboard.press("Enter")
+    expect(question).to_be_hidden()
+    assert ask(f"{SERVER}/openai/ok") == 200, "nothing has been done"
+
+    for word, yes, mark, said, status, others in (
+        ("Force open…", "Force open", "forced open", "The breaker of openai is forced open.", 503, ["Force closed…", "By itself again…"]),
+        ("Force closed…", "Force closed", "forced closed", "The breaker of openai is forced closed.", 200, ["Force open…", "By itself again…"]),
+        ("By itself again…", "Leave to itself", "closed", "The breaker of openai decides by itself again.", 200, ["Force open…", "Force closed…"]),
+    ):
+        group.get_by_role("button", name=word).focus()
+        page.keyboard.press("Enter")
+        expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(question.get_by_role("button", name=yes, exact=True)).to_be_focused()
+        page.keyboard.press("Space")
+        expect(page.get_by_role("status")).to_have_text(said)
+        expect(dialog.get_by_role("table", name="Breakers").locator(".mark")).to_have_text(mark)
+        expect(page.locator("#detail-title")).to_be_focused()
+        assert group.get_by_role("button").all_text_contents() == others
+        assert ask(f"{SERVER}/openai/ok") == status
+        it.accessible(mark)
+        it.shot(f"by-hand-{mark.replace(' ', '-')}", full_page=False)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="openai", exact=True)).to_be_focused()
+    # One that is switched off obeys no word.
+    page.get_by_role("button", name="whatsapp", exact=True).click()
+    expect(dialog.get_by_role("table", name="Breakers")).to_contain_text("switched off")
     assert dialog.get_by_role("button").all_text_contents() == ["Close"]
     it.end()
 

@@ -185,6 +185,10 @@ impl Breaker {
             Phase::Open { until } => Some(until),
             _ => None,
         };
+        let probes = match &self.phase {
+            Phase::HalfOpen(probes) => probes.out(),
+            _ => 0,
+        };
         Figures {
             state: self.state(),
             tally,
@@ -192,6 +196,7 @@ impl Breaker {
             consecutive: self.consecutive,
             retry_at,
             reopenings: self.reopenings,
+            probes,
         }
     }
 
