@@ -138,7 +138,7 @@ impl Hook {
             };
             match self.tried_hearing(current, &mut news).await {
                 Tried::Again(wait) => {
-                    self.waits(&mut sending, clock::now() + wait, &mut news, &mut stage).await
+                    self.waits(&mut sending, clock::now() + wait, &mut news, &mut stage).await;
                 }
                 Tried::Delivered => {
                     let queue = &mut self.ears.heard().queue;

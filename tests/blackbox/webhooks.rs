@@ -353,7 +353,8 @@ fn a_reload_that_changes_a_webhook_keeps_what_waits() {
     eventually("all are told", || posts.lock().unwrap().len() >= wanted.len());
     let mut found = events_and_secrets(&posts);
     // Those of two subjects may change places.
-    (found.sort(), wanted.sort());
+    found.sort();
+    wanted.sort();
     assert_eq!(found, wanted);
     eventually("it is counted on", || webhook(&fender)["delivered"] == 3 && webhook(&fender)["queued"] == 0);
     assert_eq!(ask(&fender, "GET", "/api/v1/overview", &Value::Null)["webhook_events_lost"], 0);
