@@ -1,6 +1,7 @@
 """Uses the dashboard as people do: browser.py PART ADMIN SERVER UPSTREAM. Says `fine` at the end of a part that went well.
 
-FENDER_SHOTS names a folder that takes pictures of it, for people to look at.
+FENDER_SHOTS names a folder that takes pictures of it, for people to look at. The part `pictures` makes those of docs/images of whatever
+Fender runs at ADMIN: an outage of some minutes, with letters.
 """
 
 import os
@@ -12,7 +13,7 @@ import urllib.request
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-PART, ADMIN, SERVER, UPSTREAM = sys.argv[1:5]
+PART, ADMIN, SERVER, UPSTREAM = (sys.argv[1:] + ["", ""])[:4]
 OPERATOR, VIEWER = "operators-secret", "viewers-secret"
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"
 WIDE, SMALL = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
@@ -357,6 +358,8 @@ def looks(browser):
             expect(page.locator("#wrong")).to_contain_text("openai: breaker open")
             expect(page.locator("#letters tbody tr")).to_have_count(3)
             expect(page.locator("#report tbody tr")).to_have_count(3)
+            field = page.evaluate("[getComputedStyle(document.querySelector('#story-id')).borderRadius, document.querySelector('#story-id').offsetWidth]")
+            assert field[0] != "0px", f"a field looks as the others: {field}"
             it.shot(f"{name}-{scheme}")
             it.accessible(f"{scheme}, {name}")
             for dialog, opener in (("upstream", page.get_by_role("button", name="openai", exact=True)), ("letter", page.locator("#letters tbody tr").first.get_by_role("button"))):
@@ -364,10 +367,29 @@ def looks(browser):
                 expect(page.locator("#detail")).to_be_visible()
                 it.shot(f"{dialog}-{name}-{scheme}", full_page=False)
                 it.accessible(f"{dialog}, {scheme}, {name}")
+                beside = "[...document.querySelectorAll('#detail, #detail .wide')].filter((it) => it.scrollWidth > it.clientWidth).length"
+                assert page.evaluate(beside) == 0, f"{dialog}, {scheme}, {name}"
                 page.keyboard.press("Escape")
             # Nothing lies beside the screen.
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{scheme}, {name}"
             it.end()
+
+
+def pictures(browser):
+    """Those of docs/images; no test plays it."""
+    size = {"width": 1180, "height": 900}
+    it = Page(browser, viewport=size)
+    it.enter()
+    expect(it.page.locator("#letters tbody tr").first).to_be_visible()
+    it.shot("dashboard", full_page=False)
+    it.end()
+    it = Page(browser, viewport=size, color_scheme="dark")
+    it.expected = ["/api/v1/requests/"]
+    page = it.enter()
+    page.locator("#letters tbody tr").filter(has_text="ambiguous").first.get_by_role("button").click()
+    expect(page.locator("#detail")).to_contain_text("Its story")
+    it.shot("dashboard-letter", full_page=False)
+    it.end()
 
 
 def outage(browser):
