@@ -61,8 +61,10 @@ struct Degradation {
 struct ByHand {
     #[schemars(extend("enum" = LEVELS))]
     level: &'static str,
-    reason: String,
-    /// The token's name; not told without one.
+    /// Why; told to a token of all upstreams, and to one with an upstream of its own that the level sheds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The token's name; told to whom the reason is.
     #[serde(skip_serializing_if = "Option::is_none")]
     who: Option<String>,
     since: String,
@@ -166,14 +168,15 @@ fn told(admin: &Admin, caller: Option<&Caller>) -> Degradation {
     let seen = seen.filter(|upstream| caller.is_none_or(|caller| caller.reaches(upstream.name())));
     let (automatic, by_hand) = admin.degradation.standing();
     let level = admin.degradation.level();
+    let concerned = |level| caller.is_some_and(|caller| concerns(admin, caller, level));
     Degradation {
         level: level.as_str(),
         number: level.number(),
         automatic: automatic.as_str(),
         by_hand: by_hand.map(|set| ByHand {
             level: set.level.as_str(),
-            reason: set.reason,
-            who: caller.is_some().then_some(set.who),
+            reason: concerned(set.level).then_some(set.reason),
+            who: concerned(set.level).then_some(set.who),
             since: clock::rfc3339(set.since_ms),
             until: clock::rfc3339(set.until_ms),
         }),
@@ -187,6 +190,14 @@ fn told(admin: &Admin, caller: Option<&Caller>) -> Degradation {
             .collect(),
         store_unhealthy: admin.letters.as_ref().is_some_and(|store| !store.takes_letters()),
     }
+}
+
+/// Whether somebody's words about this level are for the caller: its token is of all, or the level sheds one of its upstreams. A reason
+/// is written for all upstreams, and may name any.
+pub(super) fn concerns(admin: &Admin, caller: &Caller, level: Level) -> bool {
+    let table = admin.table.load();
+    let mut own = table.upstreams().iter().filter(|upstream| caller.reaches(upstream.name()));
+    caller.views_all() || own.any(|upstream| upstream.settings().shed_at.sheds(level))
 }
 
 impl Word {

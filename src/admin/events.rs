@@ -1,5 +1,6 @@
 //! `/api/v1/events`: what happens, as server-sent events that can be resumed.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,15 +14,18 @@ use axum::response::{IntoResponse, Response};
 use http_body::Frame;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::auth::Caller;
 use super::call::{Call, Rule};
+use super::degradation::concerns;
 use super::given::Query;
 use super::line::Line;
 use super::problem::No;
 use super::state::Admin;
 use crate::drain::Phase;
+use crate::policy::degradation::Level;
 use crate::telemetry::feed::{Entry, Feed};
 
 pub(super) fn calls() -> Vec<Call> {
@@ -183,6 +187,24 @@ impl Reader {
         }
     }
 
+    /// As the caller may hear it: who set a level by hand, and why, is not for every token.
+    fn told<'a>(&self, entry: &'a Entry) -> Cow<'a, str> {
+        let whole = Cow::Borrowed(entry.text.as_str());
+        if entry.kind != "degradation.changed" || self.wanted.caller.views_all() {
+            return whole;
+        }
+        // Our own words.
+        let Ok(Value::Object(mut event)) = serde_json::from_str(&entry.text) else { return whole };
+        let to = event.get("to").and_then(Value::as_str);
+        let to = Level::ALL.into_iter().find(|level| Some(level.as_str()) == to);
+        if to.is_some_and(|to| concerns(&self.admin, &self.wanted.caller, to)) {
+            return whole;
+        }
+        event.insert("who".to_owned(), Value::Null);
+        event.insert("reason".to_owned(), Value::Null);
+        Cow::Owned(Value::Object(event).to_string())
+    }
+
     fn take(&mut self) -> String {
         let news = self.feed.after(self.seen, BATCH);
         let mut text = String::new();
@@ -195,7 +217,8 @@ impl Reader {
             self.seen = entry.number;
             if self.wanted.wants(&entry) {
                 let id = self.feed.id(entry.number);
-                text.push_str(&format!("id: {id}\nevent: {}\ndata: {}\n\n", entry.kind, entry.text));
+                let told = self.told(&entry);
+                text.push_str(&format!("id: {id}\nevent: {}\ndata: {told}\n\n", entry.kind));
             }
         }
         text

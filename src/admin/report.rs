@@ -16,8 +16,8 @@ use super::problem::No;
 use super::state::Admin;
 use crate::clock;
 use crate::deadletter::State as Standing;
-use crate::telemetry::history::{Figures, Known, LONGEST, SHORTEST};
-use crate::units::{format_duration, parse_duration};
+use crate::telemetry::history::{self, Figures, Known, LONGEST, SHORTEST};
+use crate::units::parse_duration;
 
 pub(super) fn calls() -> Vec<Call> {
     let about = "How each upstream has fared over a window, from kept counters";
@@ -37,7 +37,7 @@ struct Asked {
 const WINDOWS: &str =
     "^(([5-9]|[1-9][0-9]{1,3})m|([1-9][0-9]?|[1-6][0-9]{2}|7[0-3][0-9]|74[0-4])h|([1-9]|[12][0-9]|3[01])d)$";
 
-const WINDOW: Duration = Duration::from_secs(24 * 3600);
+const WINDOW: &str = "24h";
 
 /// A report.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -54,7 +54,7 @@ struct Report {
     covered_seconds: f64,
     /// …and so much is lacking: Fender did not run, or it has forgotten.
     lacking_seconds: f64,
-    /// Where nobody has counted, as far as buckets tell.
+    /// Where nobody has counted, or not all the time, as far as buckets tell.
     gaps: Vec<Gap>,
     /// When the oldest figures of all begin; null before there are any.
     since: Option<String>,
@@ -69,6 +69,8 @@ struct Report {
 struct Gap {
     from: String,
     to: String,
+    /// So much of it is lacking: less than all where a bucket at its edge is known in part.
+    lacking_seconds: f64,
 }
 
 /// One upstream in it.
@@ -130,7 +132,8 @@ async fn report(
     Extension(caller): Extension<Caller>,
     Query(asked): Query<Asked>,
 ) -> Result<Json<Report>, No> {
-    let window = asked.window.as_deref().map_or(Ok(WINDOW), window)?;
+    let said = asked.window.as_deref().unwrap_or(WINDOW);
+    let window = window(said)?;
     let unix_ms = clock::unix_ms();
     // What has happened since the last look is in it too.
     admin.history.count(&admin.metrics, clock::now(), unix_ms);
@@ -138,17 +141,22 @@ async fn report(
     let seconds = |at: u64| clock::rfc3339(at.saturating_mul(1000));
     let lacking = Duration::from_secs(known.to - known.from).saturating_sub(known.covered);
     Ok(Json(Report {
-        window: format_duration(window),
+        window: said.to_owned(),
         from: seconds(known.from),
         to: seconds(known.to),
         bucket_seconds: known.bucket.as_secs(),
         covered_seconds: known.covered.as_secs_f64(),
         lacking_seconds: lacking.as_secs_f64(),
-        gaps: known.gaps.iter().map(|(from, to)| Gap { from: seconds(*from), to: seconds(*to) }).collect(),
+        gaps: known.gaps.iter().map(gap).collect(),
         since: known.since.map(seconds),
         kept_in: if admin.history.is_kept() { "file" } else { "memory" },
         upstreams: upstreams(&admin, &caller, &known),
     }))
+}
+
+fn gap(gap: &history::Gap) -> Gap {
+    let seconds = |at: u64| clock::rfc3339(at.saturating_mul(1000));
+    Gap { from: seconds(gap.from), to: seconds(gap.to), lacking_seconds: gap.lacking.as_secs_f64() }
 }
 
 fn window(text: &str) -> Result<Duration, No> {

@@ -1,7 +1,7 @@
 //! What the admin side looks at.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -61,6 +61,8 @@ pub struct Own {
     pub(super) event_readers: Arc<Semaphore>,
     /// How each webhook fares.
     pub(crate) webhooks: ArcSwap<Vec<Arc<Webhook>>>,
+    /// Events that were lost with webhooks that a reload has taken out.
+    pub(crate) webhook_events_lost: ArcSwap<AtomicU64>,
 }
 
 impl Default for Own {
@@ -70,6 +72,7 @@ impl Default for Own {
             guesses: Guesses::default(),
             event_readers: Arc::new(Semaphore::new(READERS_MAX)),
             webhooks: ArcSwap::default(),
+            webhook_events_lost: ArcSwap::default(),
         }
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Breaker {
     consecutive_failures: u32,
     /// How many times it has opened again without having been well for a while.
     reopenings: u32,
+    /// Of a half-open one: probes that are on their way. With none the next request is one.
+    probes: usize,
     /// Until it lets a probe through.
     retry_in_ms: Option<u64>,
     /// Of one with keys: how many keys have a breaker now, by its state.
@@ -74,6 +76,7 @@ impl Breaker {
             failure_rate: figures.failure_rate,
             consecutive_failures: figures.consecutive,
             reopenings: figures.reopenings,
+            probes: figures.probes,
             retry_in_ms: figures.retry_at.map(|at| millis(at.saturating_duration_since(now))),
             keys: cell.keys(now),
         }
@@ -212,6 +215,8 @@ pub(super) struct Overview {
     dead_letters: Option<LetterFigures>,
     /// Null to a token that does not see all upstreams.
     webhooks: Option<Vec<WebhookView>>,
+    /// Events that were lost with webhooks that a reload has taken out, since the start. Null as `webhooks` is.
+    webhook_events_lost: Option<u64>,
     /// Those that the token sees.
     upstreams: Vec<Glance>,
     /// Whose token it is; null without one.
@@ -344,6 +349,9 @@ impl Overview {
             webhooks: caller
                 .filter(|caller| caller.views_all())
                 .map(|_| admin.own.webhooks.load().iter().map(|webhook| WebhookView::of(webhook)).collect()),
+            webhook_events_lost: caller
+                .filter(|caller| caller.views_all())
+                .map(|_| admin.own.webhook_events_lost.load().load(Ordering::Relaxed)),
             upstreams: seen.map(|upstream| Glance::of(admin, upstream, now)).collect(),
             caller: caller.map(|caller| Myself {
                 name: caller.name().to_owned(),

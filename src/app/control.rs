@@ -228,6 +228,7 @@ impl Control {
     fn renew_hooks(&mut self, settings: &[Notify], seen: u64) -> Result<(), String> {
         let figures = self.hooks.renew(settings, seen)?;
         self.admin.own.webhooks.store(Arc::new(figures));
+        self.admin.own.webhook_events_lost.store(self.hooks.lost());
         Ok(())
     }
 

@@ -162,7 +162,7 @@ fn sounds_secret(key: &str) -> bool {
     !names_file && SOUNDS.iter().any(|sound| key.contains(sound))
 }
 
-/// Of a URL: user name and password, and path segments that look like tokens.
+/// Of a URL: user name and password, path segments that look like tokens, and the query.
 fn secrets_of_url(text: &str, span: Range<usize>, path: &[String]) -> Vec<Range<usize>> {
     // The whole path of a webhook's is what lets one post there.
     let webhook = matches!(path, [table, _, key] if table == "notify" && key == "url");
@@ -174,7 +174,11 @@ fn secrets_of_url(text: &str, span: Range<usize>, path: &[String]) -> Vec<Range<
     };
     let mut hidden = Vec::new();
     let mut at = span.start + scheme + 3;
-    for (number, segment) in written.get(scheme + 3..).unwrap_or_default().split('/').enumerate() {
+    let whole = written.get(scheme + 3..).unwrap_or_default();
+    if let Some(query) = whole.find(['?', '#']).filter(|query| query + 1 < whole.len()) {
+        hidden.push(at + query + 1..span.end);
+    }
+    for (number, segment) in whole.split('/').enumerate() {
         let secret = match number {
             0 => segment.rfind('@').unwrap_or(0),
             _ if webhook || looks_like_token(segment) => segment.len(),
@@ -185,7 +189,20 @@ fn secrets_of_url(text: &str, span: Range<usize>, path: &[String]) -> Vec<Range<
         }
         at += segment.len() + 1;
     }
-    hidden
+    united(hidden)
+}
+
+/// In their order, none within another.
+fn united(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut all: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match all.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => all.push(range),
+        }
+    }
+    all
 }
 
 fn looks_like_token(segment: &str) -> bool {

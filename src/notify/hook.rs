@@ -1,9 +1,9 @@
 //! One webhook: takes events from the feed, and delivers them one after the other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::hmac;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use super::queue::{Message, Next, Queue};
+use super::ears::{Ears, Heard};
+use super::queue::{Message, Next};
 use crate::clock;
-use crate::config::Notify;
+use crate::config::HookUrl;
 use crate::policy::backoff::{Jitter, Settings, Strategy};
 use crate::telemetry::events::{WebhookFailed, WebhookRefused, WebhookWorks, emit};
 use crate::telemetry::feed::Feed;
@@ -29,9 +30,6 @@ const GIVEN_UP_AFTER: Duration = Duration::from_hours(1);
 /// However long a receiver asks to be left alone.
 const LEFT_ALONE_MAX: Duration = Duration::from_mins(5);
 
-/// So many events are taken from the feed at a time.
-const BATCH: usize = 64;
-
 /// Half of it is chance.
 const BACKOFF: Settings = Settings {
     strategy: Strategy::Exponential,
@@ -44,19 +42,32 @@ const BACKOFF: Settings = Settings {
 
 const SIGNATURE: HeaderName = HeaderName::from_static("fender-signature");
 
+/// What a webhook's task is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its work.
+    Works,
+    /// No more than a post under way: a reload has taken it out.
+    Leaves,
+    /// What waits is tried once more: the process ends.
+    Ends,
+}
+
 pub(super) struct Hook {
-    settings: Notify,
+    /// What stands behind the receiver's base: the query above all.
+    rest: String,
+    host: String,
     receiver: Arc<Receiver>,
-    key: Option<hmac::Key>,
+    ears: Ears,
     feed: Arc<Feed>,
     figures: Arc<Webhook>,
-    /// The last event that was looked at.
-    seen: u64,
-    queue: Queue,
+    /// Events lost by those that a reload has taken out.
+    lost: Arc<AtomicU64>,
 }
 
 /// A message on its way.
 struct Sending {
+    word: &'static str,
     body: Bytes,
     events: u64,
     /// Events before it that were never told, as it says.
@@ -74,146 +85,147 @@ enum Tried {
 }
 
 impl Hook {
-    /// It hears of what comes after event `seen`.
+    /// Posts what `ears` hear.
     ///
     /// # Errors
-    /// A text that says what of it cannot be used.
+    /// A text that says what of the URL cannot be used.
     pub(super) fn new(
-        settings: &Notify,
+        url: &HookUrl,
+        ears: &Ears,
         feed: &Arc<Feed>,
         figures: &Arc<Webhook>,
-        seen: u64,
+        lost: &Arc<AtomicU64>,
     ) -> Result<Self, String> {
-        let secret = settings.secret.as_ref();
         Ok(Self {
-            settings: settings.clone(),
-            receiver: Arc::new(Receiver::new(&settings.url)?),
-            key: secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes())),
+            rest: url.rest().to_owned(),
+            host: url.base().host().to_owned(),
+            receiver: Arc::new(Receiver::new(url.base())?),
+            ears: ears.clone(),
             feed: Arc::clone(feed),
             figures: Arc::clone(figures),
-            seen,
-            queue: Queue::default(),
+            lost: Arc::clone(lost),
         })
     }
 
-    /// Until it is told to end; then each message that waits is tried once more.
-    pub(super) async fn run(mut self, mut ending: watch::Receiver<bool>) {
+    /// Until it is told to end, when each message that waits is tried once more, or to leave.
+    pub(super) async fn run(self, mut stage: watch::Receiver<Stage>) {
         let mut news = self.feed.watch();
         let mut sending: Option<Sending> = None;
-        while !*ending.borrow() {
-            self.hear();
+        while *stage.borrow_and_update() == Stage::Works {
             let now = clock::now();
-            if sending.is_none()
-                && let Next::Now(at) = self.queue.next(now)
-            {
-                sending = self.queue.take(at, now).map(|message| self.prepared(&message, now));
-            }
-            self.publish(sending.as_ref());
+            let next = {
+                let mut heard = self.ears.heard();
+                heard.hear();
+                if sending.is_none()
+                    && let Next::Now(at) = heard.queue.next(now)
+                {
+                    sending = heard.queue.take(at, now).map(|message| prepared(&heard, &message, now));
+                }
+                self.publish(&heard, sending.as_ref());
+                heard.queue.next(now)
+            };
             let Some(current) = &mut sending else {
-                let wake = match self.queue.next(now) {
+                let wake = match next {
                     Next::At(moment) => moment,
                     Next::Now(_) | Next::Nothing => now + GIVEN_UP_AFTER,
                 };
                 tokio::select! {
                     _ = news.changed() => {}
                     () = sleep_until(wake.into()) => {}
-                    _ = ending.wait_for(|ending| *ending) => {}
+                    _ = stage.changed() => {}
                 }
                 continue;
             };
             match self.tried_hearing(current, &mut news).await {
                 Tried::Again(wait) => {
-                    let until = clock::now() + wait;
-                    self.publish(sending.as_ref());
-                    // Events go on coming; the ring that they come from is bounded.
-                    while clock::now() < until && !*ending.borrow() {
-                        tokio::select! {
-                            _ = news.changed() => self.hear(),
-                            () = sleep_until(until.into()) => {}
-                            _ = ending.wait_for(|ending| *ending) => {}
-                        }
-                        self.publish(sending.as_ref());
-                    }
+                    self.waits(&mut sending, clock::now() + wait, &mut news, &mut stage).await;
                 }
                 Tried::Delivered => {
-                    self.queue.dropped = self.queue.dropped.saturating_sub(current.dropped);
+                    let queue = &mut self.ears.heard().queue;
+                    queue.dropped = queue.dropped.saturating_sub(current.dropped);
                     sending = None;
                 }
                 Tried::GivenUp => {
-                    self.queue.dropped += current.events;
+                    self.ears.heard().queue.dropped += current.events;
                     sending = None;
                 }
             }
         }
-        self.last_words(sending).await;
+        let stage = *stage.borrow();
+        if stage == Stage::Leaves { self.leaves(sending) } else { self.last_words(sending).await }
     }
 
-    async fn last_words(&mut self, sending: Option<Sending>) {
-        self.hear();
-        let mut next = sending;
+    /// Events go on coming meanwhile; the ring that they come from is bounded. What is not wanted any more is not tried again.
+    async fn waits(
+        &self,
+        sending: &mut Option<Sending>,
+        until: Instant,
+        news: &mut watch::Receiver<u64>,
+        stage: &mut watch::Receiver<Stage>,
+    ) {
         loop {
-            if next.is_none() {
-                next = self.queue.take_oldest().map(|message| self.prepared(&message, clock::now()));
+            {
+                let mut heard = self.ears.heard();
+                heard.hear();
+                if sending.as_ref().is_some_and(|sending| !heard.wants(sending.word)) {
+                    *sending = None;
+                }
+                self.publish(&heard, sending.as_ref());
             }
-            self.publish(next.as_ref());
-            let Some(mut current) = next.take() else { return };
-            // Whoever runs out of time here has said what is left.
-            let left = self.queue.events() + current.events;
-            if !matches!(self.tried(&mut current).await, Tried::Delivered) {
-                let error = "the process ends";
-                return emit(&WebhookRefused { host: self.settings.url.host(), error, events: left });
-            }
-        }
-    }
-
-    /// Takes in what has happened since.
-    fn hear(&mut self) {
-        loop {
-            let news = self.feed.after(self.seen, BATCH);
-            // What the ring has lost may have been of other kinds: it is counted all the same.
-            self.queue.dropped += news.missed;
-            self.figures.dropped(news.missed);
-            self.seen += news.missed;
-            if news.entries.is_empty() {
+            if sending.is_none() || clock::now() >= until || *stage.borrow() != Stage::Works {
                 return;
             }
-            for entry in news.entries {
-                self.seen = entry.number;
-                if !self.settings.on.iter().any(|on| on.as_str() == entry.kind) {
-                    continue;
-                }
-                // Our own words.
-                let Ok(Value::Object(mut about)) = serde_json::from_str(&entry.text) else { continue };
-                about.insert("id".to_owned(), Value::from(self.feed.id(entry.number)));
-                let before = self.queue.dropped;
-                self.queue.push(entry.kind, about, clock::now());
-                self.figures.dropped(self.queue.dropped - before);
+            tokio::select! {
+                _ = news.changed() => {}
+                () = sleep_until(until.into()) => {}
+                _ = stage.changed() => {}
             }
         }
     }
 
-    /// The body as it is signed and sent, each time the same.
-    fn prepared(&self, message: &Message, now: Instant) -> Sending {
-        let mut about: Map<String, Value> = message.about.clone();
-        about.insert("count".to_owned(), Value::from(message.count));
-        about.insert("since".to_owned(), message.since.clone());
-        let dropped = self.queue.dropped;
-        if dropped > 0 {
-            about.insert("dropped".to_owned(), Value::from(dropped));
+    /// A reload has taken it out: what was not told is lost.
+    fn leaves(&self, sending: Option<Sending>) {
+        let events = self.ears.heard().queue.events() + sending.map_or(0, |sending| sending.events);
+        if events > 0 {
+            self.lost.fetch_add(events, Ordering::Relaxed);
+            emit(&WebhookRefused { host: &self.host, error: "taken out by a reload", events });
         }
-        let body = Value::Object(about).to_string().into();
-        Sending { body, events: message.count, dropped, began: now, tries: 0, pause: Duration::ZERO }
+    }
+
+    async fn last_words(&self, sending: Option<Sending>) {
+        self.ears.heard().hear();
+        let mut next = sending;
+        loop {
+            let waiting = {
+                let mut heard = self.ears.heard();
+                if next.is_none() {
+                    next = heard.queue.take_oldest().map(|message| prepared(&heard, &message, clock::now()));
+                }
+                self.publish(&heard, next.as_ref());
+                heard.queue.events()
+            };
+            let Some(mut current) = next.take() else { return };
+            // Whoever runs out of time here has said what is left.
+            let events = waiting + current.events;
+            if !matches!(self.tried(&mut current).await, Tried::Delivered) {
+                return emit(&WebhookRefused { host: &self.host, error: "the process ends", events });
+            }
+        }
     }
 
     /// One try; what happens meanwhile is taken in, for the ring that it comes from is everybody's and bounded.
-    async fn tried_hearing(&mut self, sending: &mut Sending, news: &mut watch::Receiver<u64>) -> Tried {
+    async fn tried_hearing(&self, sending: &mut Sending, news: &mut watch::Receiver<u64>) -> Tried {
         let receiver = Arc::clone(&self.receiver);
         let fields = self.fields(&sending.body);
-        let mut posting = std::pin::pin!(receiver.post("", &fields, sending.body.clone(), TRY_MAX));
+        let mut posting = std::pin::pin!(receiver.post(&self.rest, &fields, sending.body.clone(), TRY_MAX));
         let posted = loop {
             tokio::select! {
                 posted = &mut posting => break posted,
-                Ok(()) = news.changed() => self.hear(),
+                Ok(()) = news.changed() => {
+                    let mut heard = self.ears.heard();
+                    heard.hear();
+                    self.publish(&heard, Some(sending));
+                }
             }
         };
         self.judged(sending, posted)
@@ -221,13 +233,13 @@ impl Hook {
 
     async fn tried(&self, sending: &mut Sending) -> Tried {
         let fields = self.fields(&sending.body);
-        let posted = self.receiver.post("", &fields, sending.body.clone(), TRY_MAX).await;
+        let posted = self.receiver.post(&self.rest, &fields, sending.body.clone(), TRY_MAX).await;
         self.judged(sending, posted)
     }
 
     fn judged(&self, sending: &mut Sending, posted: Result<Answered, String>) -> Tried {
         sending.tries += 1;
-        let host = self.settings.url.host();
+        let host = &self.host;
         let (error, wait) = match posted {
             Ok(Answered { status, .. }) if status.is_success() => {
                 if self.figures.delivered(sending.events) {
@@ -261,17 +273,28 @@ impl Hook {
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (USER_AGENT, HeaderValue::from_static(concat!("fender/", env!("CARGO_PKG_VERSION")))),
         ];
-        let signed = self.key.as_ref().map(|key| {
-            let tag = hmac::sign(key, body);
-            format!("sha256={}", tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-        });
+        let signed = self.ears.heard().signature(body);
         fields.extend(signed.and_then(|value| Some((SIGNATURE, HeaderValue::try_from(value).ok()?))));
         fields
     }
 
-    fn publish(&self, sending: Option<&Sending>) {
-        self.figures.queued(self.queue.events() + sending.map_or(0, |sending| sending.events));
+    fn publish(&self, heard: &Heard, sending: Option<&Sending>) {
+        self.figures.queued(heard.queue.events() + sending.map_or(0, |sending| sending.events));
     }
+}
+
+/// The body as it is sent, each time the same.
+fn prepared(heard: &Heard, message: &Message, now: Instant) -> Sending {
+    let mut about: Map<String, Value> = message.about.clone();
+    about.insert("count".to_owned(), Value::from(message.count));
+    about.insert("since".to_owned(), message.since.clone());
+    let dropped = heard.queue.dropped;
+    if dropped > 0 {
+        about.insert("dropped".to_owned(), Value::from(dropped));
+    }
+    let body = Value::Object(about).to_string().into();
+    let (word, events) = (message.word, message.count);
+    Sending { word, body, events, dropped, began: now, tries: 0, pause: Duration::ZERO }
 }
 
 /// Whether the same body may be taken another time.

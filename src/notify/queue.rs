@@ -100,6 +100,11 @@ impl Queue {
         Some(message)
     }
 
+    /// Forgets what is of other words.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.messages.retain(|message| wanted(message.word));
+    }
+
     /// The oldest, whether its time has come or not.
     pub(super) fn take_oldest(&mut self) -> Option<Message> {
         self.messages.pop_front()

@@ -103,9 +103,12 @@ fn a_client_that_hangs_up_is_no_failure_and_gives_its_probe_back() {
         assert_eq!(fender.get(target).status(), 500);
     }
     eventually("half open", || state(&fender, "half_open") == 1.0);
+    let probes = || fender.admin_get("/health/breakers").json()["breakers"][0]["probes"].clone();
+    assert_eq!(probes(), 0, "the next request is the first");
     let mut client = fender.client();
     client.send("GET /hang HTTP/1.1\r\nhost: a\r\n\r\n");
     slow.request(4);
+    assert_eq!(probes(), 1);
     fender.get("/").is_problem(503, "breaker_open"); // The one probe is under way.
     drop(client);
     eventually("the probe is given back", || fender.get("/").status() == 200);

@@ -289,3 +289,61 @@ fn what_is_done_to_many_is_told_once() {
     );
     assert_eq!(told.data["upstream"], "api");
 }
+
+#[test]
+fn why_a_level_was_set_is_told_to_those_whom_it_concerns() {
+    let upstream = Upstream::ok("fine");
+    let token = |name: &str| {
+        format!(
+            "[[admin.token]]\nname = {name:?}\nrole = \"viewer\"\nsecret = {name:?}\nupstreams = [{name:?}]\n"
+        )
+    };
+    let upstreams = format!(
+        "{}[upstream.sheds]\nurl = \"{}\"\nroute = \"/sheds\"\nshed_at = \"severe\"\n",
+        upstream.as_api(""),
+        upstream.url()
+    );
+    let tokens = format!("{TOKENS_OF_ALL}{}{}", token("api"), token("sheds"));
+    let fender = Setup::new(upstreams).admin(&tokens).start();
+    let get =
+        |token: &str| call(&fender, "GET", "/api/v1/degradation", token, &Value::Null).1["by_hand"].clone();
+    let set = |level: &str| {
+        let body = json!({"level": level, "reason": "the others move house", "for": "1h"});
+        call(&fender, "PUT", "/api/v1/degradation", "operators-secret", &body);
+    };
+    let mut followers = ["api", "sheds", "viewers-secret"]
+        .map(|token| (token, Follower::of(token, &fender, "?types=degradation", "")));
+    let secret_words = ["the others move house", "\"ops\""];
+    set("minor");
+    for token in ["api", "sheds"] {
+        let told = get(token);
+        assert_eq!(told["level"], "minor", "{told}");
+        assert!(secret_words.iter().all(|word| !told.to_string().contains(word)), "{token}: {told}");
+    }
+    set("severe");
+    for (token, knows) in [("api", false), ("sheds", true), ("viewers-secret", true)] {
+        let told = get(token);
+        assert!(told["until"].is_string(), "{told}");
+        assert!(secret_words.iter().all(|word| told.to_string().contains(word) == knows), "{token}: {told}");
+    }
+    for (token, follower) in &mut followers {
+        for to in ["minor", "severe"] {
+            let told = follower.next().data;
+            assert_eq!((&told["to"], &told["by_hand"]), (&json!(to), &json!(true)), "{token}: {told}");
+            // The one is shed by the higher of them alone.
+            let knows = match *token {
+                "api" => false,
+                "sheds" => to == "severe",
+                _ => true,
+            };
+            assert!(
+                secret_words.iter().all(|word| told.to_string().contains(word) == knows),
+                "{token}: {told}"
+            );
+        }
+    }
+    // Without a token nobody's words are told.
+    let open = fender.admin_get("/health/degradation").json();
+    assert_eq!(open["by_hand"]["level"], "severe", "{open}");
+    assert!(secret_words.iter().all(|word| !open.to_string().contains(word)), "{open}");
+}

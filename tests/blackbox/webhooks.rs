@@ -288,3 +288,152 @@ fn a_reload_brings_webhooks_and_takes_them_away() {
     assert_eq!(heard_first.events(), ["breaker.opened"], "the old one is gone");
     assert_eq!(webhook(&fender)["delivered"], 1);
 }
+
+/// What a post bore: its target, its event, and whether it was signed with this secret.
+type Post = (String, String, Option<String>);
+
+/// Keeps each post; the first is answered with this head, once there is a word to go on.
+fn slow_receiver(first: &'static str) -> (Upstream, Arc<Mutex<Vec<Post>>>, std::sync::mpsc::Sender<()>) {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (posts, wait) = (Arc::new(Mutex::new(Vec::new())), Mutex::new(wait));
+    let kept = Arc::clone(&posts);
+    let upstream = Upstream::scripted(move |connection| {
+        while let Some(received) = connection.request() {
+            let body: Value = serde_json::from_str(&received.text()).unwrap();
+            let signature = received.field("fender-signature");
+            let secret = [SECRET, "another"].into_iter().find(|secret| {
+                signature.as_deref() == Some(&format!("sha256={}", hmac(secret, &received.body.bytes)))
+            });
+            let event = body["event"].as_str().unwrap().to_owned();
+            let number = {
+                let mut posts = kept.lock().unwrap();
+                posts.push((received.head.target().to_owned(), event, secret.map(str::to_owned)));
+                posts.len()
+            };
+            let head = if number == 1 { first } else { "204 None" };
+            if number == 1 {
+                wait.lock().unwrap().recv_timeout(Duration::from_secs(9)).ok();
+            }
+            connection.send(format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n"));
+        }
+    });
+    (upstream, posts, go)
+}
+
+fn events_and_secrets(posts: &Mutex<Vec<Post>>) -> Vec<(String, String)> {
+    let posts = posts.lock().unwrap();
+    posts.iter().map(|(_, event, secret)| (event.clone(), secret.clone().unwrap_or_default())).collect()
+}
+
+fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(event, secret)| ((*event).to_owned(), (*secret).to_owned())).collect()
+}
+
+fn reload(fender: &Fender, setup: &Setup) {
+    fender.rewrite_config(setup);
+    fender.sighup();
+    fender.logged("config reloaded");
+}
+
+#[test]
+fn a_reload_that_changes_a_webhook_keeps_what_waits() {
+    let api = Upstream::ok("ok");
+    let (receiver, posts, go) = slow_receiver("204 None");
+    let fender = told(&api, "", &notify(&receiver, BREAKER)).start();
+    breaker(&fender, "force-open");
+    receiver.request(1);
+    breaker(&fender, "force-close");
+    eventually("both wait", || webhook(&fender)["queued"] == 2);
+    let other = notify(&receiver, WORDS).replace(SECRET, "another");
+    reload(&fender, &told(&api, "", &other));
+    ask(&fender, "PUT", "/api/v1/degradation", &json!({"level": "severe"}));
+    go.send(()).unwrap();
+    let all = [("breaker.opened", SECRET), ("breaker.closed", "another"), ("degradation.changed", "another")];
+    let mut wanted = pairs(&all);
+    eventually("all are told", || posts.lock().unwrap().len() >= wanted.len());
+    let mut found = events_and_secrets(&posts);
+    // Those of two subjects may change places.
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    eventually("it is counted on", || webhook(&fender)["delivered"] == 3 && webhook(&fender)["queued"] == 0);
+    assert_eq!(ask(&fender, "GET", "/api/v1/overview", &Value::Null)["webhook_events_lost"], 0);
+    assert!(!fender.log().contains("webhook given up"), "{}", fender.log());
+}
+
+#[test]
+fn what_waits_for_another_try_is_told_as_the_new_settings_say() {
+    let api = Upstream::ok("ok");
+    let (receiver, posts, go) = slow_receiver("429 Slow\r\nretry-after: 3");
+    let fender = told(&api, "", &notify(&receiver, BREAKER)).start();
+    breaker(&fender, "force-open");
+    receiver.request(1);
+    breaker(&fender, "force-close");
+    go.send(()).unwrap();
+    eventually("the failure is told", || !webhook(&fender)["last_error"].is_null());
+    // No closing any more.
+    let words = r#"["breaker.opened", "degradation.changed"]"#;
+    reload(&fender, &told(&api, "", &notify(&receiver, words).replace(SECRET, "another")));
+    eventually("what nobody asks for waits no more", || webhook(&fender)["queued"] == 1);
+    let until = Instant::now() + Duration::from_secs(20);
+    while webhook(&fender)["queued"] != 0 {
+        assert!(Instant::now() < until, "{posts:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+    ask(&fender, "PUT", "/api/v1/degradation", &json!({"level": "severe"}));
+    eventually("the next one is told", || posts.lock().unwrap().len() >= 3);
+    let all = [("breaker.opened", SECRET), ("breaker.opened", "another"), ("degradation.changed", "another")];
+    assert_eq!(events_and_secrets(&posts), pairs(&all));
+}
+
+#[test]
+fn a_webhook_that_a_reload_takes_out_ends_its_post_and_loses_the_rest_aloud() {
+    let api = Upstream::ok("ok");
+    let (receiver, posts, go) = slow_receiver("204 None");
+    let (second, heard) = receiver_of_all();
+    let fender = told(&api, "", &notify(&receiver, BREAKER)).start();
+    breaker(&fender, "force-open");
+    receiver.request(1);
+    breaker(&fender, "force-close");
+    eventually("both wait", || webhook(&fender)["queued"] == 2);
+    reload(&fender, &told(&api, "", &notify(&second, BREAKER)));
+    breaker(&fender, "force-open");
+    eventually("the new one is told", || heard.events() == ["breaker.opened"]);
+    go.send(()).unwrap();
+    let told = fender.logged("webhook given up");
+    assert_eq!((&told["events"], &told["error"]), (&json!(1), &json!("taken out by a reload")), "{told}");
+    assert_eq!(events_and_secrets(&posts), pairs(&[("breaker.opened", SECRET)]));
+    let overview = ask(&fender, "GET", "/api/v1/overview", &Value::Null);
+    assert_eq!(overview["webhook_events_lost"], 1, "{overview}");
+}
+
+fn receiver_of_all() -> (Upstream, Heard) {
+    receiver(&[])
+}
+
+#[test]
+fn a_url_may_bear_a_query_that_nobody_is_shown() {
+    let api = Upstream::ok("ok");
+    let (receiver, posts, go) = slow_receiver("500 Oops");
+    let hook = |path: &str| format!("[[notify]]\nurl = \"{}{path}\"\non = {BREAKER}\n", receiver.url());
+    let fender = told(&api, "", &hook("/hook/?token=planted-word&x=a%20b")).start();
+    go.send(()).unwrap();
+    breaker(&fender, "force-open");
+    fender.logged("webhook works again");
+    fender.rewrite_config(&told(&api, "", &hook("?token=planted-word")));
+    fender.sighup();
+    fender.logged("config reloaded");
+    breaker(&fender, "force-close");
+    eventually("the new one is told", || posts.lock().unwrap().len() == 3);
+    let targets: Vec<String> = posts.lock().unwrap().iter().map(|(target, ..)| target.clone()).collect();
+    let first = "/hook/?token=planted-word&x=a%20b";
+    assert_eq!(targets, [first, first, "/?token=planted-word"]);
+    for path in ["/api/v1/config", "/api/v1/overview"] {
+        let shown = ask(&fender, "GET", path, &Value::Null).to_string();
+        assert!(!shown.contains("planted-word"), "{path}: {shown}");
+    }
+    let metrics = String::from_utf8(fender.admin_get("/metrics").body).unwrap();
+    for text in [fender.log(), metrics] {
+        assert!(!text.contains("planted-word"), "{text}");
+    }
+}

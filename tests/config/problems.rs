@@ -193,6 +193,19 @@ on = ["breaker.opened", "breaker.opened", "breaker.open"]
 }
 
 #[test]
+fn an_event_that_nobody_knows_is_told_once() {
+    for (on, count) in
+        [("[\"breaker.open\"]", 1), ("[\"no\", \"neither\"]", 2), ("[]", 1), ("\"breaker.opened\"", 1)]
+    {
+        let text = format!(
+            "[upstream.a]\nurl = \"http://a\"\nroute = \"/a\"\n[[notify]]\nurl = \"http://hook\"\nsecret = \"s\"\non = {on}\n"
+        );
+        let said = problems(&text).render(false);
+        assert_eq!(said.matches("error:").count(), count, "{on}: {said}");
+    }
+}
+
+#[test]
 fn where_traces_go_and_how_many_is_checked_with_its_place() {
     for (line, says) in [
         ("otlp_endpoint = \"ftp://collector\"", "must start with http:// or https://"),

@@ -1,6 +1,6 @@
 //! The base URL of a service.
 
-use fender::config::{Scheme, Url};
+use fender::config::{HookUrl, Scheme, Url};
 
 #[test]
 fn a_url_is_taken_apart() {
@@ -62,4 +62,29 @@ fn printing_a_url_hides_its_path() {
         format!("{url} {url:?}"),
         "https://api.telegram.org/(hidden) https://api.telegram.org/(hidden)"
     );
+}
+
+#[test]
+fn the_url_of_a_webhook_may_bear_a_query() {
+    for (text, base, rest) in [
+        ("https://a", "", ""),
+        ("https://a/", "", ""),
+        ("https://a/hook", "/hook", ""),
+        ("https://a/hook/", "/hook", "/"),
+        ("https://a?token=x", "", "/?token=x"),
+        ("https://a/?token=x", "", "/?token=x"),
+        ("https://a/hook?sig=a%2Fb&x=/y?z", "/hook", "?sig=a%2Fb&x=/y?z"),
+        ("https://a/hook/?token=x", "/hook", "/?token=x"),
+    ] {
+        let url = HookUrl::parse(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+        assert_eq!((url.base().base_path(), url.rest()), (base, rest), "{text}");
+        let shown = format!("{url} {url:?}");
+        assert!(!shown.contains("token") && !shown.contains("sig") && !shown.contains("hook"), "{shown}");
+    }
+    for text in
+        ["https://a?x#y", "https://a#?x", "https://u:p@a?x", "https://?x", "ftp://a?x", "https://a?a b", "?x"]
+    {
+        let why = HookUrl::parse(text).expect_err(text);
+        assert!(!why.contains("a b"), "{why}");
+    }
 }

@@ -1,6 +1,7 @@
 """Uses the dashboard as people do: browser.py PART ADMIN SERVER UPSTREAM. Says `fine` at the end of a part that went well.
 
-FENDER_SHOTS names a folder that takes pictures of it, for people to look at.
+FENDER_SHOTS names a folder that takes pictures of it, for people to look at. The part `pictures` makes those of docs/images of whatever
+Fender runs at ADMIN: an outage of some minutes, with letters.
 """
 
 import os
@@ -12,7 +13,7 @@ import urllib.request
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-PART, ADMIN, SERVER, UPSTREAM = sys.argv[1:5]
+PART, ADMIN, SERVER, UPSTREAM = (sys.argv[1:] + ["", ""])[:4]
 OPERATOR, VIEWER = "operators-secret", "viewers-secret"
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"
 WIDE, SMALL = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
@@ -352,15 +353,43 @@ def looks(browser):
     for scheme in ("light", "dark"):
         for name, size in (("wide", WIDE), ("small", SMALL)):
             it = Page(browser, color_scheme=scheme, viewport=size, reduced_motion="reduce")
+            it.expected = ["/api/v1/requests/"]
             page = it.enter()
             expect(page.locator("#wrong")).to_contain_text("openai: breaker open")
             expect(page.locator("#letters tbody tr")).to_have_count(3)
             expect(page.locator("#report tbody tr")).to_have_count(3)
+            field = page.evaluate("[getComputedStyle(document.querySelector('#story-id')).borderRadius, document.querySelector('#story-id').offsetWidth]")
+            assert field[0] != "0px", f"a field looks as the others: {field}"
             it.shot(f"{name}-{scheme}")
             it.accessible(f"{scheme}, {name}")
+            for dialog, opener in (("upstream", page.get_by_role("button", name="openai", exact=True)), ("letter", page.locator("#letters tbody tr").first.get_by_role("button"))):
+                opener.click()
+                expect(page.locator("#detail")).to_be_visible()
+                it.shot(f"{dialog}-{name}-{scheme}", full_page=False)
+                it.accessible(f"{dialog}, {scheme}, {name}")
+                beside = "[...document.querySelectorAll('#detail, #detail .wide')].filter((it) => it.scrollWidth > it.clientWidth).length"
+                assert page.evaluate(beside) == 0, f"{dialog}, {scheme}, {name}"
+                page.keyboard.press("Escape")
             # Nothing lies beside the screen.
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{scheme}, {name}"
             it.end()
+
+
+def pictures(browser):
+    """Those of docs/images; no test plays it."""
+    size = {"width": 1180, "height": 900}
+    it = Page(browser, viewport=size)
+    it.enter()
+    expect(it.page.locator("#letters tbody tr").first).to_be_visible()
+    it.shot("dashboard", full_page=False)
+    it.end()
+    it = Page(browser, viewport=size, color_scheme="dark")
+    it.expected = ["/api/v1/requests/"]
+    page = it.enter()
+    page.locator("#letters tbody tr").filter(has_text="ambiguous").first.get_by_role("button").click()
+    expect(page.locator("#detail")).to_contain_text("Its story")
+    it.shot("dashboard-letter", full_page=False)
+    it.end()
 
 
 def outage(browser):
@@ -398,6 +427,70 @@ def viewer(browser):
     dialog = page.locator("#detail")
     expect(dialog).to_contain_text("nobody knows")
     assert dialog.get_by_role("button").all_text_contents() == ["Close"]
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="openai", exact=True).click()
+    expect(dialog.get_by_role("table", name="Breakers")).to_be_visible()
+    assert dialog.get_by_role("button").all_text_contents() == ["Close"]
+    it.end()
+
+
+def half_open(browser):
+    """One that waits for a request to try, and one whose try is under way."""
+    it = Page(browser)
+    page = it.enter()
+    breakers = page.request.get(f"{ADMIN}/api/v1/breakers", headers={"authorization": f"Bearer {OPERATOR}"}).json()["breakers"]
+    for probes, says in ((0, "no probe is on its way: the next request is one"), (1, "1 probe on the way"), (2, "2 probes on the way")):
+        told = [{**each, "state": "half_open", "probes": probes} if each["upstream"] == "openai" else each for each in breakers]
+        page.route("**/api/v1/breakers", lambda route, _, told=told: route.fulfill(json={"breakers": told}))
+        expect(page.locator("#wrong")).to_contain_text("openai: breaker half open")
+        expect(page.locator("#wrong")).to_contain_text(says)
+        page.unroute_all()
+    it.end()
+
+
+def by_hand(browser):
+    """Breakers are forced and let go, by the keyboard alone, after a question."""
+    it = Page(browser)
+    page = it.enter()
+    dialog, question = page.locator("#detail"), page.get_by_role("alertdialog")
+    page.get_by_role("button", name="openai", exact=True).focus()
+    page.keyboard.press("Enter")
+    group = dialog.get_by_role("group", name="Breaker of the upstream, by hand")
+    assert group.get_by_role("button").all_text_contents() == ["Force open…", "Force closed…"]
+    group.get_by_role("button", name="Force open…").focus()
+    page.keyboard.press("Enter")
+    expect(question).to_have_accessible_name("Force open: openai?")
+    expect(question).to_contain_text("refuses every request until another word")
+    expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+    it.accessible("a question about a breaker")
+    page.keyboard.press("Enter")
+    expect(question).to_be_hidden()
+    assert ask(f"{SERVER}/openai/ok") == 200, "nothing has been done"
+
+    for word, yes, mark, said, status, others in (
+        ("Force open…", "Force open", "forced open", "The breaker of openai is forced open.", 503, ["Force closed…", "By itself again…"]),
+        ("Force closed…", "Force closed", "forced closed", "The breaker of openai is forced closed.", 200, ["Force open…", "By itself again…"]),
+        ("By itself again…", "Leave to itself", "closed", "The breaker of openai decides by itself again.", 200, ["Force open…", "Force closed…"]),
+    ):
+        group.get_by_role("button", name=word).focus()
+        page.keyboard.press("Enter")
+        expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(question.get_by_role("button", name=yes, exact=True)).to_be_focused()
+        page.keyboard.press("Space")
+        expect(page.get_by_role("status")).to_have_text(said)
+        expect(dialog.get_by_role("table", name="Breakers").locator(".mark")).to_have_text(mark)
+        expect(page.locator("#detail-title")).to_be_focused()
+        assert group.get_by_role("button").all_text_contents() == others
+        assert ask(f"{SERVER}/openai/ok") == status
+        it.accessible(mark)
+        it.shot(f"by-hand-{mark.replace(' ', '-')}", full_page=False)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="openai", exact=True)).to_be_focused()
+    # One that is switched off obeys no word.
+    page.get_by_role("button", name="whatsapp", exact=True).click()
+    expect(dialog.get_by_role("table", name="Breakers")).to_contain_text("switched off")
+    assert dialog.get_by_role("button").all_text_contents() == ["Close"]
     it.end()
 
 
@@ -418,7 +511,7 @@ def report(browser):
     expect(page.locator("#report-known")).to_contain_text("Known since")
     with page.expect_response("**/api/v1/report?window=7d") as week:
         page.locator('label[for="window-7d"]').click()
-    assert week.value.json()["window"] == "168h"
+    assert week.value.json()["window"] == "7d"
     expect(rows).to_have_count(3)
     it.end()
 

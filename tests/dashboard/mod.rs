@@ -97,6 +97,16 @@ fn a_breaker_that_opens_is_seen_and_why() {
 }
 
 #[test]
+fn a_half_open_breaker_says_whether_it_is_being_probed() {
+    play("half_open");
+}
+
+#[test]
+fn breakers_are_forced_and_let_go_by_keyboard() {
+    play("by_hand");
+}
+
+#[test]
 fn letters_are_looked_at_replayed_and_discarded() {
     play("letters");
 }

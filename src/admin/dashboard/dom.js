@@ -125,7 +125,8 @@ export function chart(text, values, part = []) {
       const points = run.map(([at, value]) => `${x(at, series.length).toFixed(1)},${y(value).toFixed(1)}`);
       const [first, last] = [run[0][0], run[run.length - 1][0]].map((at) => x(at, series.length).toFixed(1));
       svg.append(drawn("polygon", { points: `${first},${HEIGHT} ${points.join(" ")} ${last},${HEIGHT}`, class: `area ${kind}` }));
-      svg.append(drawn("polyline", { points: points.join(" "), class: `line ${kind}` }));
+      // One value alone is a dot.
+      svg.append(drawn("polyline", { points: (run.length > 1 ? points : [...points, ...points]).join(" "), class: `line ${kind}` }));
     }
   }
   return svg;

@@ -131,7 +131,7 @@ function show(overview, level, listed, breakers) {
   // What only counts down is not news: it would be read out every two seconds.
   renew(by("wrong"), [list], JSON.stringify(wrong.map((each) => [each.level, each.what, each.why])));
   document.title = wrong.length ? `(${wrong.length}) Fender` : "Fender";
-  upstreams.show(listed, breakers);
+  upstreams.show(listed, breakers, overview.caller);
 }
 
 /** What is wrong with the whole. */
@@ -170,6 +170,7 @@ document.addEventListener("visibilitychange", () => {
     look();
   }
 });
+upstreams.prepare(soon);
 letters.prepare(soon);
 report.prepare(soon);
 story.prepare();

@@ -1,7 +1,7 @@
-// The upstreams: which of them is sick, why, and how it fares.
+// The upstreams: which of them is sick, why, how it fares, and an operator's word to its breakers.
 
-import { get } from "./api.js";
-import { by, chart, detail, make, many, mark, number, pairs, renewRows, row, say, span, table, words } from "./dom.js";
+import { get, post } from "./api.js";
+import { by, chart, detail, make, many, mark, number, pairs, renewRows, row, say, span, sure, table, words } from "./dom.js";
 
 const LEVEL = { closed: "good", open: "bad", half_open: "warn", forced_open: "bad", forced_closed: "warn" };
 const badness = (upstream) =>
@@ -18,7 +18,9 @@ function reason(breaker) {
     ? `${breaker.failures} of ${many(breaker.calls, "call")} failed${breaker.slow ? `, ${breaker.slow} slow` : ""}`
     : breaker.consecutive_failures ? `${many(breaker.consecutive_failures, "failure")} in a row` : "";
   const again = breaker.reopenings ? `it has opened again ${many(breaker.reopenings, "time")}` : "";
-  const probing = breaker.state === "half_open" ? "probes are on their way" : "";
+  const probing = breaker.state !== "half_open" ? "" : breaker.probes
+    ? `${many(breaker.probes, "probe")} on the way`
+    : "no probe is on its way: the next request is one";
   return of + some + ([counted, again, probing].filter(Boolean).join("; ") || "nothing has been counted since it opened");
 }
 
@@ -40,7 +42,15 @@ export function wrong(listed, breakers) {
 
 const sorted = (listed) => [...listed].sort((one, other) => badness(other) - badness(one) || one.name.localeCompare(other.name));
 
-export function show(listed, breakers) {
+let operates = false;
+let changed = () => {};
+
+export function prepare(soon) {
+  changed = soon;
+}
+
+export function show(listed, breakers, caller) {
+  operates = caller ? caller.role === "operator" : true;
   renewRows(by("upstreams").tBodies[0], sorted(listed).map((upstream) => shown(upstream, breakers)));
 }
 
@@ -80,6 +90,37 @@ function shown(upstream, breakers) {
   ], { "data-row": upstream.name, class: badness(upstream) >= 3 ? "sick" : "" });
 }
 
+/** What an operator may say to a breaker: the word, the button's, what is asked before, and what is said after. */
+const WORDS = {
+  "force-open": ["Force open…", "Force open", "It refuses every request until another word.", "is forced open"],
+  "force-close": ["Force closed…", "Force closed", "It refuses nothing until another word, however much fails.", "is forced closed"],
+  auto: ["By itself again…", "Leave to itself", "It decides by itself again, from closed.", "decides by itself again"],
+};
+
+/** Its buttons; null where it would obey no word, or not this token's. */
+function byHand(name, breaker) {
+  if (!operates || !breaker.enabled || breaker.observe) return null;
+  const whose = breaker.route ? `route ${breaker.route}` : "the upstream";
+  const possible = { forced_open: ["force-close", "auto"], forced_closed: ["force-open", "auto"] }[breaker.state] ?? ["force-open", "force-close"];
+  return make("div", { class: "bar", role: "group", "aria-label": `Breaker of ${whose}, by hand` },
+    make("span", { class: "quiet" }, `Breaker of ${whose}:`),
+    ...possible.map((word) => make("button", { type: "button", onclick: () => speak(name, breaker.route, word) }, WORDS[word][0])));
+}
+
+async function speak(name, route, word) {
+  const [, yes, means, done] = WORDS[word];
+  const whose = route ? `${name}, route ${route}` : name;
+  if (!(await sure(`${yes}: ${whose}?`, means, yes))) return;
+  try {
+    await post(`/api/v1/breakers/${encodeURIComponent(name)}/${word}?route=${encodeURIComponent(route)}`);
+    say(`The breaker of ${whose} ${done}.`);
+    await look(name);
+  } catch (error) {
+    say(`Not done: ${error.message}`);
+  }
+  changed();
+}
+
 async function look(name) {
   try {
     const upstream = await get(`/api/v1/upstreams/${encodeURIComponent(name)}`);
@@ -92,6 +133,7 @@ async function look(name) {
         breaker.enabled ? mark(LEVEL[breaker.state], words(breaker.state)) : mark("none", "switched off"),
         many(breaker.calls, "call"), `${breaker.failures} (${Math.round(breaker.failure_rate * 100)}%), ${breaker.consecutive_failures} in a row`,
         span(breaker.retry_in_ms)])),
+      ...upstream.breakers.flatMap((breaker) => byHand(upstream.name, breaker) ?? []),
       table("Endpoints", ["URL", "Addresses", "In flight", "State"], upstream.endpoints.map((endpoint) => [
         endpoint.url, endpoint.addresses.join(", ") || "not resolved yet", String(endpoint.in_flight), endpoint.resting ? mark("warn", "resting") : mark("good", "used")])),
       make("details", {}, make("summary", {}, "Its policies in force"), make("pre", { tabindex: "0" }, JSON.stringify(upstream.policies, null, 2))));

@@ -28,7 +28,7 @@ pub use self::upstream::{
     Commit, Headers, Health, HttpVersion, IdempotencyHeader, Idempotent, Pool, Preset, Stream, Upstream,
     UpstreamTls,
 };
-pub use self::url::{Scheme, Url};
+pub use self::url::{HookUrl, Scheme, Url};
 pub use self::values::Secret;
 use self::values::UrlOrNone;
 use crate::dialect;
@@ -76,8 +76,9 @@ pub enum Profile {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Notify {
-    /// Where events are sent.
-    pub url: Url,
+    /// Where events are sent; its path and its query are secrets.
+    #[schemars(with = "Url")]
+    pub url: HookUrl,
     /// Which events.
     pub on: Vec<NotifyOn>,
     /// Signs each body: `fender-signature: sha256=<hex HMAC-SHA256>`.

@@ -1,9 +1,9 @@
-//! The base URL of a service: scheme, host, port and base path, nothing else.
+//! The base URL of a service: scheme, host, port and base path, nothing else; and that of a webhook, which may bear a query.
 
 use std::fmt;
 
 use http::Uri;
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -118,6 +118,65 @@ impl fmt::Debug for Url {
 }
 
 impl<'de> Deserialize<'de> for Url {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+/// Where a webhook's posts go: the path stays as it is written, and a query may follow. Printing it shows neither: either may be what
+/// lets one post there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HookUrl {
+    base: Url,
+    rest: String,
+}
+
+impl HookUrl {
+    /// Checks and takes apart; the message never repeats the text.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.contains('#') {
+            return Err("must not bear a fragment (#)");
+        }
+        let (before, query) =
+            text.split_once('?').map_or((text, None), |(before, query)| (before, Some(query)));
+        let base = Url::parse(before)?;
+        let slash = if base.base_path().is_empty() || !before.ends_with('/') { "" } else { "/" };
+        let Some(query) = query else { return Ok(Self { base, rest: slash.to_owned() }) };
+        let place = if base.base_path().is_empty() { "/" } else { slash };
+        let rest = format!("{place}?{query}");
+        let sent = format!("{}{rest}", base.base_path());
+        if PathAndQuery::try_from(sent).is_err() {
+            return Err("bears a query (?) with characters that must be percent-encoded");
+        }
+        Ok(Self { base, rest })
+    }
+
+    /// Scheme, host, port, and the path without a slash at its end.
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// What follows it: a slash at the path's end, and the query.
+    pub fn rest(&self) -> &str {
+        &self.rest
+    }
+}
+
+impl fmt::Display for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden_query = if self.rest.contains('?') { "?(hidden)" } else { "" };
+        write!(f, "{}{hidden_query}", self.base)
+    }
+}
+
+impl fmt::Debug for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for HookUrl {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         Self::parse(&text).map_err(D::Error::custom)

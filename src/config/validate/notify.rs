@@ -11,14 +11,13 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
         if hook.on.is_empty()
             && check.tree.at(&on).is_some_and(|on| on.items().is_empty())
             && !check.was_taken(&on)
+            && !check.was_taken(&item(&on, 0))
         {
             check.wrong(&on, "must list at least one event", "without `on` all of them are told");
         }
         for (place, word) in hook.on.iter().enumerate() {
             if hook.on.iter().take(place).any(|other| other == word) {
-                let mut path = on.clone();
-                path.push(Step::from(place));
-                check.wrong(&path, "is listed twice", "");
+                check.wrong(&item(&on, place), "is listed twice", "");
             }
         }
         if config.notify.iter().take(number).any(|other| other == hook) {
@@ -35,4 +34,10 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
             );
         }
     }
+}
+
+fn item(list: &[Step], place: usize) -> Vec<Step> {
+    let mut path = list.to_vec();
+    path.push(Step::from(place));
+    path
 }

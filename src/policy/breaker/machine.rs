@@ -191,6 +191,10 @@ impl Breaker {
             Phase::Open { until } => Some(until),
             _ => None,
         };
+        let probes = match &self.phase {
+            Phase::HalfOpen(probes) => probes.out(),
+            _ => 0,
+        };
         Figures {
             state: self.state(),
             tally,
@@ -198,6 +202,7 @@ impl Breaker {
             consecutive: self.consecutive,
             retry_at,
             reopenings: self.reopenings,
+            probes,
         }
     }
 

@@ -61,6 +61,11 @@ impl Probes {
         self.out.remove(at);
     }
 
+    /// How many are out.
+    pub(super) fn out(&self) -> usize {
+        self.out.len()
+    }
+
     /// Whether as many are out or done as there may be.
     pub(super) fn all_out(&self, settings: &Settings) -> bool {
         let out = u32::try_from(self.out.len()).unwrap_or(u32::MAX);

@@ -213,4 +213,6 @@ pub struct Figures {
     pub retry_at: Option<Instant>,
     /// How many times it has opened again without having been well for a while.
     pub reopenings: u32,
+    /// Probes that are on their way.
+    pub probes: usize,
 }

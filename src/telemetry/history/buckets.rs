@@ -1,6 +1,7 @@
 //! The long past, in buckets of three widths: fine for the last day, coarser for what lies further back.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,16 @@ pub(super) struct Bucket {
     pub(super) upstreams: Vec<(Arc<str>, Figures)>,
 }
 
+/// Buckets one after the other that are not known, or not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// In seconds since 1970.
+    pub from: u64,
+    pub to: u64,
+    /// So much of it nobody has counted.
+    pub lacking: Duration,
+}
+
 /// What is known of a window.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
@@ -51,8 +62,8 @@ pub struct Known {
     pub bucket: Duration,
     /// For so much of it somebody has counted.
     pub covered: Duration,
-    /// Where nobody has, as far as buckets tell: from, to.
-    pub gaps: Vec<(u64, u64)>,
+    /// Where nobody has, or not all the time, as far as buckets tell.
+    pub gaps: Vec<Gap>,
     /// When the oldest figures of all begin; `None`: there are none yet.
     pub since: Option<u64>,
     pub upstreams: BTreeMap<Arc<str>, Figures>,
@@ -73,8 +84,8 @@ impl Buckets {
         passed: Duration,
         upstreams: impl Iterator<Item = (&'a str, Figures)>,
     ) -> bool {
-        let now = unix_ms / 1000;
-        let begun = now.saturating_sub(passed.as_secs());
+        let begun_ms = unix_ms.saturating_sub(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
+        let begun = begun_ms / 1000;
         self.since = Some(self.since.map_or(begun, |since| since.min(begun)));
         let news: Vec<(Arc<str>, Figures)> = upstreams
             .filter(|(_, figures)| !figures.is_empty())
@@ -82,7 +93,7 @@ impl Buckets {
             .collect();
         let mut ended = false;
         for (at, tier) in self.tiers.iter_mut().enumerate() {
-            let fresh = tier.add(now, passed, &news);
+            let fresh = tier.add(begun_ms..unix_ms, &news);
             ended |= at == 0 && fresh && tier.buckets.len() > 1;
         }
         ended
@@ -125,21 +136,45 @@ impl Tier {
         self.width * (self.max as u64 - 1)
     }
 
-    /// `true`: a bucket has begun.
-    fn add(&mut self, now: u64, passed: Duration, upstreams: &[(Arc<str>, Figures)]) -> bool {
-        let start = now - now % self.width;
+    /// What happened belongs to the bucket in which it was seen, the time that passed to those in which it did. `true`: a bucket has
+    /// begun.
+    fn add(&mut self, passed: Range<u64>, upstreams: &[(Arc<str>, Figures)]) -> bool {
+        // The end is not within.
+        let last = passed.end.saturating_sub(u64::from(!passed.is_empty())) / 1000;
+        let start = last - last % self.width;
+        let fresh = self.make(start, last);
+        if let Some(bucket) = self.buckets.get_mut(&start) {
+            for (name, figures) in upstreams {
+                bucket.count(name, figures);
+            }
+        }
+        let mut at = start;
+        for _ in 0..self.max {
+            let of_it = at * 1000..(at + self.width) * 1000;
+            let covered = passed.end.min(of_it.end).saturating_sub(passed.start.max(of_it.start));
+            if covered == 0 && at != start {
+                break;
+            }
+            self.make(at, last);
+            if let Some(bucket) = self.buckets.get_mut(&at) {
+                bucket.covered_ms =
+                    bucket.covered_ms.saturating_add(u32::try_from(covered).unwrap_or(u32::MAX));
+            }
+            let Some(before) = at.checked_sub(self.width) else { break };
+            at = before;
+        }
+        fresh
+    }
+
+    /// `true`: there was none.
+    fn make(&mut self, start: u64, now: u64) -> bool {
         let fresh = !self.buckets.contains_key(&start);
         if fresh {
             self.make_room(now);
             if let Some(mut last) = self.buckets.last_entry() {
                 last.get_mut().upstreams.shrink_to_fit();
             }
-        }
-        let bucket = self.buckets.entry(start).or_default();
-        let passed = u32::try_from(passed.as_millis()).unwrap_or(u32::MAX);
-        bucket.covered_ms = bucket.covered_ms.saturating_add(passed);
-        for (name, figures) in upstreams {
-            bucket.count(name, figures);
+            self.buckets.insert(start, Bucket::default());
         }
         fresh
     }
@@ -156,6 +191,11 @@ impl Tier {
         }
     }
 
+    /// The wall's clock and the one that counts run apart a little: a bucket that lacks no more than this is whole.
+    fn noise(&self) -> Duration {
+        Duration::from_secs(1) + Duration::from_millis(self.width)
+    }
+
     fn known(&self, window: u64, now: u64) -> Known {
         let first = now.saturating_sub(window);
         let from = first - first % self.width;
@@ -167,10 +207,11 @@ impl Tier {
             // A clock that was put back counts a span twice: nothing is known for longer than it lasted.
             let covered = bucket.map_or(0, |bucket| u64::from(bucket.covered_ms)).min((end - start) * 1000);
             known.covered += Duration::from_millis(covered);
-            if covered == 0 && end > start {
+            let lacking = Duration::from_millis((end - start) * 1000 - covered);
+            if lacking > self.noise() {
                 match known.gaps.last_mut() {
-                    Some((_, last)) if *last == start => *last = end,
-                    _ => known.gaps.push((start, end)),
+                    Some(last) if last.to == start => (last.to, last.lacking) = (end, last.lacking + lacking),
+                    _ => known.gaps.push(Gap { from: start, to: end, lacking }),
                 }
             }
             for (name, figures) in bucket.into_iter().flat_map(|bucket| &bucket.upstreams) {
@@ -208,7 +249,7 @@ mod tests {
     /// Five requests each minute from `from` to `to`, in seconds.
     fn busy(buckets: &mut Buckets, from: u64, to: u64) {
         for at in (from..to).step_by(60) {
-            buckets.add((at + 59) * 1000, Duration::from_secs(60), [("api", five(1))].into_iter());
+            buckets.add((at + 60) * 1000, Duration::from_secs(60), [("api", five(1))].into_iter());
         }
     }
 
@@ -243,11 +284,46 @@ mod tests {
         busy(&mut buckets, 10 * DAY + 3 * 3600, 10 * DAY + 4 * 3600);
         let now = (10 * DAY + 4 * 3600 - 1) * 1000;
         let known = buckets.known(Duration::from_secs(4 * 3600 - 1), now);
-        assert_eq!(known.gaps, [(10 * DAY + 3600, 10 * DAY + 3 * 3600)]);
+        let lacking = Duration::from_secs(2 * 3600);
+        assert_eq!(known.gaps, [Gap { from: 10 * DAY + 3600, to: 10 * DAY + 3 * 3600, lacking }]);
         assert_eq!(known.covered.as_secs().div_ceil(60), 120);
         assert_eq!(known.since, Some(10 * DAY));
         let known = buckets.known(Duration::from_secs(DAY), now);
         assert_eq!(known.gaps.len(), 2, "before it began, and between: {:?}", known.gaps);
+    }
+
+    #[test]
+    fn a_bucket_that_is_known_in_part_is_a_gap_of_that_part() {
+        let mut buckets = Buckets::default();
+        let end = 10 * DAY + 3600;
+        // It does not run from 7 minutes on until 16, and for half a minute at 31.
+        busy(&mut buckets, 10 * DAY, 10 * DAY + 7 * 60);
+        busy(&mut buckets, 10 * DAY + 16 * 60, 10 * DAY + 31 * 60);
+        busy(&mut buckets, 10 * DAY + 31 * 60 + 30, end - 30);
+        let known = buckets.known(Duration::from_secs(3600 - 1), (end - 1) * 1000);
+        let gap = |from: u64, to: u64, lacking| Gap {
+            from: 10 * DAY + from * 60,
+            to: 10 * DAY + to * 60,
+            lacking: Duration::from_secs(lacking),
+        };
+        assert_eq!(known.gaps.first(), Some(&gap(5, 20, 9 * 60)), "one, with the parts at its edges");
+        assert_eq!(known.gaps.get(1), Some(&gap(30, 35, 30)));
+        let lacking: Duration = known.gaps.iter().map(|gap| gap.lacking).sum();
+        assert_eq!(lacking + known.covered, Duration::from_secs(known.to - known.from));
+    }
+
+    /// Looks come every few seconds, not at the ends of buckets: no bucket lacks what was counted in the next one.
+    #[test]
+    fn time_belongs_to_the_bucket_in_which_it_passed() {
+        let mut buckets = Buckets::default();
+        let mut at = 10 * DAY * 1000;
+        for number in 0..5000_u64 {
+            let passed = 4000 + number % 7 * 500;
+            at += passed;
+            buckets.add(at, Duration::from_millis(passed), std::iter::empty());
+        }
+        let known = buckets.known(Duration::from_secs(5 * 3600), at);
+        assert!(known.gaps.is_empty(), "{:?}", known.gaps);
     }
 
     #[test]
@@ -289,9 +365,10 @@ mod tests {
     fn one_end_of_a_bucket_is_told_once() {
         let mut buckets = Buckets::default();
         let mut add = |at: u64| buckets.add(at * 1000, Duration::from_secs(5), std::iter::empty());
-        assert!(!add(10 * DAY), "the first has no other before it");
-        assert!(!add(10 * DAY + 5));
-        assert!(add(10 * DAY + 300));
-        assert!(!add(10 * DAY + 305));
+        assert!(!add(10 * DAY + 5), "the first has no other before it");
+        assert!(!add(10 * DAY + 10));
+        assert!(!add(10 * DAY + 300));
+        assert!(add(10 * DAY + 305));
+        assert!(!add(10 * DAY + 310));
     }
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::buckets::Buckets;
-pub use self::buckets::{Known, LONGEST, SHORTEST};
+pub use self::buckets::{Gap, Known, LONGEST, SHORTEST};
 pub use self::figures::Figures;
 use self::recent::Recent;
 pub use self::recent::{Chart, Rates, STEP};
@@ -65,7 +65,9 @@ impl History {
         let totals = metrics.totals();
         let mut long = locked(&self.long);
         let passed = now.saturating_duration_since(long.at);
-        long.at = now;
+        // Whole milliseconds are counted: what is left of one belongs to the next time.
+        let passed = Duration::from_millis(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
+        long.at += passed;
         let before = std::mem::take(&mut long.seen);
         let since = totals.iter().map(|(name, total)| (name.as_str(), total.since(before.get(name))));
         let ended = long.buckets.add(unix_ms, passed, since);
