@@ -8,14 +8,32 @@ export const story = (id) => maybe(`/api/v1/requests/${encodeURIComponent(id)}`)
 
 const line = (config) => make("small", { class: "path" }, `${config.set_by ?? ""} ${config.key} = ${config.value ?? ""}`.trim());
 
+/** What a letter's turn has come to, and under which id its own story is told. */
+const replayed = (turn) => {
+  const what = [turn.status ?? turn.error, words(turn.outcome), turn.verdict && words(turn.verdict)].filter(Boolean).join(", ");
+  const place = [turn.endpoint && `at ${turn.endpoint}`, turn.request_id && `as request ${turn.request_id}`].filter(Boolean).join(", ");
+  return { at_ms: turn.at_ms, kind: "replay", says: [what, `in ${span(turn.duration_ms)}`, place].filter(Boolean).join(", ") };
+};
+
+const acts = { "letter.replayed": "an operator has it sent again", "letter.discarded": "an operator has given it up" };
+
+/** What else happened to a letter. */
+const happened = (event) => {
+  const what = acts[event.event] ?? words(event.event.replace(/^letter\./, ""));
+  return { at_ms: event.at_ms, kind: "letter", says: [what + (event.because ? ` as ${words(event.because)}` : ""), event.who && `by ${event.who}`].filter(Boolean).join(", ") };
+};
+
 /** Its elements, for a dialog. */
 export function told(it) {
-  const steps = (it.steps ?? []).map((step) => [
+  const later = [...(it.letter?.attempts ?? []).map(replayed), ...(it.letter?.events ?? []).map(happened)].sort((one, other) => one.at_ms - other.at_ms);
+  const steps = [...(it.steps ?? []), ...later].map((step) => [
     span(step.at_ms), words(step.kind), make("span", {}, step.says ?? "", ...(step.config ? [make("br"), line(step.config)] : []))]);
   const by = it.decided_by;
+  const parked = it.letter?.parked_by;
   return [
     make("p", {}, make("strong", {}, "Whose it is now: "), it.owner ? `${it.owner.who}: ${it.owner.why ?? ""}` : "not known"),
     ...(steps.length ? [table("Step by step", ["After", "What", "Why"], steps)] : []),
+    ...(parked ? [make("p", {}, make("strong", {}, "Parked by "), line(parked))] : []),
     ...(by ? [make("p", {}, make("strong", {}, "Decided by "), line(by))] : []),
     ...(it.config_reloaded_at ? [make("p", { class: "quiet" }, `The config was read again since, at ${it.config_reloaded_at}: the lines are those of now.`)] : []),
   ];
