@@ -261,7 +261,7 @@ async fn send(
     let deadline = exchange.deadline.min(begun + plan.settings().timeout.attempt);
     let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
     if let Some(trace) = &mut exchange.finish.trace {
-        trace.sends(&plan, begun);
+        trace.sends(&plan, begun, fresh);
     }
     let outgoing = exchange.outgoing(begun);
     exchange.finish.sending = true;

@@ -21,7 +21,7 @@ use super::id::RequestId;
 use super::keys::{self, Keys, look_closer};
 use super::notes::Notes;
 use super::pipeline::Proxy;
-use super::traced::Trace;
+use super::traced::{Broke, Trace};
 use super::{fallback, stored};
 use crate::clock;
 use crate::deadletter::{Content, Letter};
@@ -120,7 +120,7 @@ impl Proxy {
         let scope =
             exchange.keys.scope(&exchange, ended.scope).unwrap_or_else(|| keys::hash(letter.id.to_string()));
         match sent {
-            Ok(heard) => self.read(&exchange, heard, holding, (ended, scope), (begun, &sealed)).await,
+            Ok(heard) => self.read(&mut exchange, heard, holding, (ended, scope), (begun, &sealed)).await,
             Err(fault) => Turn::Tried {
                 ended,
                 scope,
@@ -134,7 +134,7 @@ impl Proxy {
     /// Reads the answer to its end: only a whole one is a success.
     async fn read(
         &self,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         mut heard: Heard,
         holding: Holding,
         (ended, scope): (Judged, u64),
@@ -142,10 +142,16 @@ impl Proxy {
     ) -> Turn {
         let idle = exchange.plan.settings().timeout.idle;
         let mut beginning = BytesMut::new();
+        if let Some(trace) = &mut exchange.finish.trace {
+            trace.relays(heard.reply.response.headers());
+        }
         let cut = loop {
             match timeout(idle, heard.piece()).await {
                 Ok(None) => break None,
                 Ok(Some(Ok(piece))) => {
+                    if let Some(trace) = &mut exchange.finish.trace {
+                        trace.hear(&piece);
+                    }
                     let room = ANSWER_MAX - beginning.len();
                     beginning.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or(&[]));
                 }
@@ -154,9 +160,11 @@ impl Proxy {
             }
         };
         let now = clock::now();
+        let mut broke = cut.map(Broke::Off);
         let ended = match cut {
             None => {
                 let failed = heard.completed(exchange.id.as_str());
+                broke = failed.map(|_| Broke::Failed);
                 match failed {
                     Some(meaning) => holding.failed(meaning, now),
                     None => holding.completed(now),
@@ -173,6 +181,9 @@ impl Proxy {
                 }
             }
         };
+        if let Some(trace) = &mut exchange.finish.trace {
+            trace.read(broke);
+        }
         let answer = masked(&String::from_utf8_lossy(&beginning), &exchange.plan, sealed);
         Turn::Tried {
             ended,
