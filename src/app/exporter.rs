@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::clock;
 use crate::config::{self, Url};
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// At the end of the process what waits gets so long.
-const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
 /// That spans are lost is logged no more often.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -146,8 +146,8 @@ impl Exporter {
         }
     }
 
-    /// Sends what waits, at the end of the process.
-    pub(super) fn flush(&self) {
+    /// Sends what waits, at the end of the process, no longer than until then.
+    pub(super) fn flush(&self, until: Instant) {
         let Some(collector) = self.collector.borrow().clone() else { return };
         if self.tracer.figures().waiting > 0
             && let Ok(runtime) = Builder::new_current_thread().enable_all().build()
@@ -157,7 +157,7 @@ impl Exporter {
                     self.send(&collector, self.tracer.take(), 1).await;
                 }
             };
-            drop(runtime.block_on(async { timeout(FLUSH_WITHIN, all).await }));
+            drop(runtime.block_on(async { timeout_at(until.into(), all).await }));
             runtime.shutdown_background();
         }
     }

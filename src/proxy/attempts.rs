@@ -313,6 +313,7 @@ async fn send(
 }
 
 /// Notes for the attempt's span what only the request and its answer tell.
+#[cold]
 fn traced(exchange: &mut Exchange, (endpoint, heard): (Option<usize>, Option<&Heard>), now: Instant) {
     let call = traced::call(exchange);
     if let Some(trace) = &mut exchange.finish.trace {

@@ -238,6 +238,7 @@ impl Finish {
     }
 
     /// Its spans, if it is traced; there is a story then in any case.
+    #[cold]
     fn end_trace(&mut self, now: Instant) {
         if let Some(trace) = self.trace.take() {
             let ended = self.ending(now);
@@ -299,7 +300,9 @@ impl Drop for Finish {
         }
         self.plan.upstream_metrics().in_flight.dec();
         if !self.counted {
-            self.end_trace(now);
+            if self.trace.is_some() {
+                self.end_trace(now);
+            }
             return;
         }
         match (self.answer, self.end) {
@@ -310,7 +313,9 @@ impl Drop for Finish {
             }
             _ => self.note_late(Some(Fact::Gone { sending: self.sending }), now),
         }
-        self.end_trace(now);
+        if self.trace.is_some() {
+            self.end_trace(now);
+        }
         let Some(story) = self.notes.take() else { return };
         if let Some(logged) = self.notes.logged() {
             self.write_record(&story, logged, now);

@@ -535,6 +535,28 @@ fn a_letters_delivery_lasts_to_its_answers_end_and_says_how_that_was() {
 }
 
 #[test]
+fn a_delivery_that_the_end_of_the_process_cuts_off_is_told_too() {
+    let (collector, refused, (_, folder)) =
+        (collector(), Upstream::in_turn(&["429 Slow\nretry-after: 1"]), keeping(""));
+    let fender = letters_at(folder.path(), &collector, &refused, "1.0").start();
+    assert_eq!(fender.post("/v1/chat/completions", "", ASKED).status(), 202);
+    all(&fender, &collector);
+    collector.forget();
+
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.until_closed();
+    });
+    let setup = letters_at(folder.path(), &collector, &upstream, "0.0").server("\ndrain_timeout = \"200ms\"");
+    let fender = setup.start();
+    upstream.request(1);
+    let (root, attempts) = tree(&all(&fender, &collector));
+    assert_eq!((root.text("name"), attempts.len()), ("replay api", 1));
+    assert_eq!((attempts[0].says("error.type"), attempts[0].failed()), ("cancelled".into(), true));
+    assert!(root.failed(), "{root:?}");
+}
+
+#[test]
 fn a_stale_connection_and_a_fallback_are_attempts_too() {
     let collector = collector();
     // The first connection is closed once its first request is answered, without a word.

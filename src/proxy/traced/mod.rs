@@ -1,4 +1,7 @@
 //! One request's spans: made at its end from the notes that its story is made from, and from when its attempts began.
+//!
+//! Few requests are traced, and in most processes none: what is called for those alone is `cold`, so that the others run past one
+//! branch, and not around what was inlined.
 
 mod spans;
 
@@ -144,6 +147,7 @@ impl Trace {
     }
 
     /// An attempt begins; or goes on over another connection (`again`).
+    #[cold]
     pub(super) fn sends(&mut self, plan: &Arc<Plan>, began: Instant, again: bool) {
         // A stale connection is replaced within its attempt.
         let began = self.sends.last().and_then(|last| last.ended).map_or(began, |last| last.max(began));
@@ -166,6 +170,7 @@ impl Trace {
     }
 
     /// Puts the attempt that is under way where the upstream looks for its parent, unless the config has something else there.
+    #[cold]
     pub(super) fn mark(&self, headers: &mut HeaderMap, plan: &Plan) {
         let own = |name: &HeaderName| plan.set().iter().any(|(set, _)| set == name);
         if let Some(send) = self.sends.last()
@@ -182,6 +187,7 @@ impl Trace {
 
     /// What a letter remembers of the request's fields, beside its others: its span, also as the parent of what goes up, unless
     /// the config has something else there (`own`).
+    #[cold]
     pub(super) fn remember(&self, headers: &mut Vec<(String, Vec<u8>)>, own: bool) {
         let span = self.context.to_string().into_bytes();
         if !own {
@@ -193,6 +199,7 @@ impl Trace {
     }
 
     /// The last attempt's answer goes to the client, or is read to its end.
+    #[cold]
     pub(super) fn relays(&mut self, headers: &HeaderMap) {
         self.relayed = true;
         self.broke = matches!(self.asked, Asked::Letter { .. }).then_some(Broke::Unread);
@@ -205,6 +212,7 @@ impl Trace {
     }
 
     /// A piece of it does.
+    #[cold]
     pub(super) fn hear(&mut self, piece: &[u8]) {
         if let Some(listener) = &mut self.listener {
             listener.hear(piece);

@@ -14,6 +14,7 @@ use crate::telemetry::trace::{Event, Kind, Span, Value};
 
 impl Trace {
     /// The request has ended: its spans are on their way.
+    #[cold]
     pub(in crate::proxy) fn end(
         self,
         story: &Story,
@@ -51,7 +52,11 @@ impl Trace {
             }
             Asked::Letter { id, captured } => {
                 about.text("fender.letter", id);
-                about.text("fender.end", self.broke.map_or("complete", Broke::how));
+                let heard = self.sends.last().is_some_and(|send| send.ended.is_some());
+                about.text(
+                    "fender.end",
+                    self.broke.map_or(if heard { "complete" } else { "cancelled" }, Broke::how),
+                );
                 (Kind::Consumer, Some(*captured))
             }
         };
@@ -95,6 +100,9 @@ impl Trace {
     fn error(&self, story: &Story, ended: &Ended) -> Option<String> {
         match (&self.asked, ended.how) {
             (Asked::Letter { .. }, _) => {
+                if self.sends.last().is_some_and(|send| send.ended.is_none()) {
+                    return Some("cancelled".to_owned());
+                }
                 let last = story.attempts.last();
                 let bad = last.filter(|line| line.outcome != SUCCESS);
                 let broke = || self.broke.map(|broke| broke.as_str().to_owned());
@@ -155,8 +163,11 @@ impl Trace {
         if let Some(told) = self.listener.as_ref().filter(|_| relayed).map(Listener::told) {
             about.text("gen_ai.response.model", told.model.as_deref().unwrap_or_default());
             let tokens = [
-                ("gen_ai.usage.input_tokens", told.input_tokens),
-                ("gen_ai.usage.output_tokens", told.output_tokens),
+                ("gen_ai.usage.input_tokens", told.input()),
+                ("gen_ai.usage.cache_read.input_tokens", told.cache_read_tokens),
+                ("gen_ai.usage.cache_creation.input_tokens", told.cache_creation_tokens),
+                ("gen_ai.usage.output_tokens", told.output()),
+                ("gen_ai.usage.reasoning.output_tokens", told.reasoning_tokens),
             ];
             for (name, tokens) in tokens {
                 tokens.into_iter().for_each(|tokens| about.int(name, tokens));
