@@ -36,6 +36,15 @@ pub fn unix_ms_at(moment: Instant) -> u64 {
     u64::try_from(ANCHORED.load(Ordering::Relaxed).saturating_add(since_anchor(moment))).unwrap_or(0)
 }
 
+/// Wall-clock nanoseconds since 1970 at a moment of the monotonic clock that lies not far back, by a look at both.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn unix_ns_at(moment: Instant) -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let then = wall.saturating_sub(now().saturating_duration_since(moment));
+    u64::try_from(then.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Sees how the wall clock stands; to be called about once a second.
 pub fn align() {
     let wall = i64::try_from(unix_ms()).unwrap_or(i64::MAX);

@@ -1,21 +1,22 @@
 //! Sends the spans that wait to their collector, off to the side: traffic never waits for it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::clock;
 use crate::config::{self, Url};
 use crate::memory::Memory;
 use crate::telemetry::events::{SpansLost, emit};
 use crate::telemetry::trace::{Batch, Resource, Sampling, Tracer, encode};
-use crate::upstream::post::Receiver;
+use crate::upstream::post::{Answered, Receiver};
 
 /// No span waits longer for others to go with.
 const BATCH_WITHIN: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// At the end of the process what waits gets so long.
-const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
 /// That spans are lost is logged no more often.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -60,7 +61,12 @@ pub(super) struct Collector {
 struct LossesTold {
     count: u64,
     at: Option<Instant>,
+    /// Why the last of those were lost that are not told yet.
+    why: Option<String>,
 }
+
+/// Why spans are lost that were never taken to be sent.
+const NO_ROOM: &str = "more came than could be sent";
 
 impl Exporter {
     /// One that leads nowhere yet.
@@ -140,8 +146,8 @@ impl Exporter {
         }
     }
 
-    /// Sends what waits, at the end of the process.
-    pub(super) fn flush(&self) {
+    /// Sends what waits, at the end of the process, no longer than until then.
+    pub(super) fn flush(&self, until: Instant) {
         let Some(collector) = self.collector.borrow().clone() else { return };
         if self.tracer.figures().waiting > 0
             && let Ok(runtime) = Builder::new_current_thread().enable_all().build()
@@ -151,13 +157,15 @@ impl Exporter {
                     self.send(&collector, self.tracer.take(), 1).await;
                 }
             };
-            drop(runtime.block_on(async { timeout(FLUSH_WITHIN, all).await }));
+            drop(runtime.block_on(async { timeout_at(until.into(), all).await }));
             runtime.shutdown_background();
         }
     }
 
     /// What still waits is lost, and that is told.
     pub(super) fn close(&self) {
+        let before = self.told().why.clone();
+        self.tell(before.as_deref().unwrap_or(NO_ROOM), true);
         while self.tracer.figures().waiting > 0 {
             self.tracer.take().lost();
         }
@@ -170,8 +178,12 @@ impl Exporter {
         let mut pause = PAUSE;
         for number in 1..=tries {
             let (why, again) = match collector.post(body.clone()).await {
-                Ok((status, _)) if status.is_success() => return batch.sent(),
-                Ok((status, wait)) => (
+                Ok((Answered { status, .. }, said)) if status.is_success() => {
+                    let rejected = rejected(&said);
+                    batch.sent(rejected.as_ref().map_or(0, |(count, _)| *count));
+                    return self.tell(rejected.as_ref().map_or(NO_ROOM, |(_, why)| why), false);
+                }
+                Ok((Answered { status, wait }, _)) => (
                     format!("the collector answered {}", status.as_u16()),
                     is_passing(status).then_some(wait),
                 ),
@@ -193,12 +205,18 @@ impl Exporter {
     fn tell(&self, because: &str, last: bool) {
         let dropped = self.tracer.figures().dropped;
         let now = clock::now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told();
         let soon = told.at.is_some_and(|at| now.saturating_duration_since(at) < TOLD_EVERY);
         if dropped > told.count && (last || !soon) {
             emit(&SpansLost { spans: dropped - told.count, because });
-            *told = LossesTold { count: dropped, at: Some(now) };
+            *told = LossesTold { count: dropped, at: Some(now), why: None };
+        } else if dropped > told.count {
+            told.why = Some(because.to_owned());
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, LossesTold> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -209,12 +227,25 @@ impl Collector {
         Ok(Arc::new(Self { url: url.clone(), receiver, path }))
     }
 
-    async fn post(&self, body: Bytes) -> Result<(StatusCode, Option<Duration>), String> {
+    async fn post(&self, body: Bytes) -> Result<(Answered, Vec<u8>), String> {
         let fields = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        let answered = self.receiver.post(self.path, &fields, body, ANSWER_WITHIN).await?;
-        Ok((answered.status, answered.wait))
+        self.receiver.post_and_hear(self.path, &fields, body, ANSWER_WITHIN).await
     }
 }
+
+/// How many spans the collector has not taken though its answer is good, and why: they are not sent again.
+fn rejected(said: &[u8]) -> Option<(u64, String)> {
+    let told: Value = serde_json::from_slice(said).ok()?;
+    let partial = told.get("partialSuccess")?;
+    let count = partial.get("rejectedSpans")?;
+    let count = count.as_u64().or_else(|| count.as_str()?.parse().ok()).filter(|count| *count > 0)?;
+    let why = partial.get("errorMessage").and_then(Value::as_str).unwrap_or_default();
+    let why: String = why.chars().take(WHY_MAX).collect();
+    Some((count, format!("the collector rejected them: {why}")))
+}
+
+/// So much of a collector's own words is told.
+const WHY_MAX: usize = 200;
 
 /// What OTLP has sent again.
 const fn is_passing(status: StatusCode) -> bool {
@@ -232,6 +263,21 @@ fn instance(bits: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_good_answer_may_reject_some() {
+        let of = |text: &str| rejected(text.as_bytes()).map(|(count, why)| format!("{count} {why}"));
+        let told = |count: &str| {
+            format!("{{\"partialSuccess\":{{\"rejectedSpans\":{count},\"errorMessage\":\"no\"}}}}")
+        };
+        let three = Some("3 the collector rejected them: no".to_owned());
+        assert_eq!((of(&told("\"3\"")), of(&told("3"))), (three.clone(), three));
+        for text in
+            ["", "{}", "not JSON", "{\"partialSuccess\":{}}", &told("0"), &told("\"-1\""), &told("null")]
+        {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn an_instance_is_named_by_a_uuid() {

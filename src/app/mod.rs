@@ -206,10 +206,12 @@ impl App {
         worker::join(&workers);
         sampling::end(&admin);
         // Side by side: neither holds up the other, and the end comes no later for it.
+        let until = clock::now() + exporter::FLUSH_WITHIN;
         let letters_pending = std::thread::scope(|side| {
-            side.spawn(|| self.exporter.flush());
+            side.spawn(|| self.exporter.flush(until));
             replaying::end(&proxy, replaying)
         });
+        self.exporter.flush(until); // What the last deliveries left.
         self.exporter.close();
         emit(&events::DrainEnded { cut, letters_pending });
         access::close();

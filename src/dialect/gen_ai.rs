@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::fault::{At, Faults, way};
 use super::spec::GenAiSpec;
+use super::told::{Tokens, Told};
 
 /// Where a dialect's answers tell it: a tree of keys.
 #[derive(Debug, Default)]
@@ -22,19 +23,7 @@ struct Node {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     Model,
-    Input,
-    Output,
-}
-
-/// What an answer has told so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
-    /// The model that answered.
-    pub model: Option<String>,
-    /// The prompt's tokens.
-    pub input_tokens: Option<u64>,
-    /// The answer's.
-    pub output_tokens: Option<u64>,
+    Tokens(Tokens),
 }
 
 /// Follows one answer: a JSON text, lines of them, or events that bear them, in pieces cut anywhere. It takes what it reads for
@@ -74,8 +63,11 @@ impl Tellers {
         let mut tree = Self { nodes: vec![Node::default()] };
         let all = [
             ("model", &spec.model, What::Model),
-            ("input_tokens", &spec.input_tokens, What::Input),
-            ("output_tokens", &spec.output_tokens, What::Output),
+            ("input_tokens", &spec.input_tokens, What::Tokens(Tokens::Input)),
+            ("output_tokens", &spec.output_tokens, What::Tokens(Tokens::Output)),
+            ("cache_read_tokens", &spec.cache_read_tokens, What::Tokens(Tokens::CacheRead)),
+            ("cache_creation_tokens", &spec.cache_creation_tokens, What::Tokens(Tokens::CacheCreation)),
+            ("reasoning_tokens", &spec.reasoning_tokens, What::Tokens(Tokens::Reasoning)),
         ];
         for (key, pointers, what) in all {
             for (number, pointer) in pointers.iter().enumerate() {
@@ -218,7 +210,7 @@ impl Listener {
             }
             b':' => self.behind_colon = true,
             b',' => (self.next, self.behind_colon) = (None, false),
-            b'0'..=b'9' if matches!(self.tells(), Some(What::Input | What::Output)) => {
+            b'0'..=b'9' if matches!(self.tells(), Some(What::Tokens(_))) => {
                 self.keep(true, &[byte]);
                 self.state = State::Number;
             }
@@ -258,10 +250,8 @@ impl Listener {
     fn number_ended(&mut self) {
         self.state = State::Between;
         let number = std::str::from_utf8(&self.text).ok().and_then(|text| text.parse().ok());
-        match self.tells() {
-            Some(What::Input) => self.told.input_tokens = number.or(self.told.input_tokens),
-            Some(What::Output) => self.told.output_tokens = number.or(self.told.output_tokens),
-            _ => {}
+        if let (Some(What::Tokens(tokens)), Some(number)) = (self.tells(), number) {
+            *self.told.place(tokens) = Some(number);
         }
         self.text.clear();
     }
@@ -285,7 +275,8 @@ mod tests {
     }
 
     fn of(model: &str, input: u64, output: u64) -> Told {
-        Told { model: Some(model.to_owned()), input_tokens: Some(input), output_tokens: Some(output) }
+        let (model, input_tokens, output_tokens) = (Some(model.to_owned()), Some(input), Some(output));
+        Told { model, input_tokens, output_tokens, ..Told::default() }
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod rules;
 mod spec;
 mod stream;
 mod template;
+mod told;
 mod values;
 mod words;
 
@@ -29,11 +30,12 @@ use std::sync::Arc;
 
 pub use ask::{Asked, Place};
 pub use fault::{At, Fault};
-pub use gen_ai::{Listener, Told};
+pub use gen_ai::Listener;
 use http::HeaderName;
 pub use meaning::{Head, Meaning, Ruling, Scope};
 pub use spec::Spec;
 pub use stream::{EVENT_MAX, Event, Form, Kind, Reader};
+pub use told::Told;
 pub use words::{Acceptance, Refusal, Spoken};
 
 use accept::Accepted;

@@ -150,6 +150,12 @@ pub struct GenAiSpec {
     pub input_tokens: Vec<String>,
     /// Where one tells those of the answer; the last word counts.
     pub output_tokens: Vec<String>,
+    /// Where one tells tokens of the prompt that were read from a cache, and that the API does not count among `input_tokens`: spans do.
+    pub cache_read_tokens: Vec<String>,
+    /// Likewise those that were written into one.
+    pub cache_creation_tokens: Vec<String>,
+    /// Where one tells tokens of the answer that were spent on thinking, and that the API does not count among `output_tokens`: spans do.
+    pub reasoning_tokens: Vec<String>,
 }
 
 /// A call of a model.

@@ -262,7 +262,7 @@ async fn send(
     let deadline = exchange.deadline.min(begun + plan.settings().timeout.attempt);
     let mut pending = PendingAttempt { plan: &plan, begun, settled: false };
     if let Some(trace) = &mut exchange.finish.trace {
-        trace.sends(&plan, begun);
+        trace.sends(&plan, begun, fresh);
     }
     let outgoing = exchange.outgoing(begun);
     exchange.finish.sending = Some(begun);
@@ -314,6 +314,7 @@ async fn send(
 }
 
 /// Notes for the attempt's span what only the request and its answer tell.
+#[cold]
 fn traced(exchange: &mut Exchange, (endpoint, heard): (Option<usize>, Option<&Heard>), now: Instant) {
     let call = traced::call(exchange);
     if let Some(trace) = &mut exchange.finish.trace {

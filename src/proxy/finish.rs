@@ -250,6 +250,7 @@ impl Finish {
     }
 
     /// Its spans, if it is traced; there is a story then in any case.
+    #[cold]
     fn end_trace(&mut self, now: Instant) {
         if let Some(trace) = self.trace.take() {
             let ended = self.ending(now);
@@ -312,7 +313,9 @@ impl Drop for Finish {
         }
         self.plan.upstream_metrics().in_flight.dec();
         if !self.counted {
-            self.end_trace(now);
+            if self.trace.is_some() {
+                self.end_trace(now);
+            }
             if let Some(story) = self.notes.take().filter(|story| !story.is_plain()) {
                 self.plan.upstream().policies().feed().stories().push(*story);
             }
@@ -334,7 +337,9 @@ impl Drop for Finish {
                 self.note_late(Some(Fact::Gone(gone)), at);
             }
         }
-        self.end_trace(now);
+        if self.trace.is_some() {
+            self.end_trace(now);
+        }
         let Some(story) = self.notes.take() else { return };
         if let Some(logged) = self.notes.logged() {
             self.write_record(&story, logged, now);

@@ -5,8 +5,7 @@ use http::{HeaderMap, StatusCode, Version};
 
 use super::id::RequestId;
 use super::patience;
-use super::traced::{TRACEPARENT, TRACESTATE};
-use crate::telemetry::trace::Context;
+use super::traced::{self, TRACEPARENT, TRACESTATE};
 
 const VIA: HeaderName = http::header::VIA;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -241,9 +240,9 @@ fn extend_forwarded_for(headers: &mut HeaderMap, address: &HeaderValue) {
     }
 }
 
-/// Keeps a trace context that is well-formed; otherwise begins one, whose trace id is the request's id (W3C Trace Context).
+/// Keeps a trace context that came once and is well-formed; otherwise begins one, whose trace id is the request's id (W3C Trace Context).
 fn keep_or_begin_trace(headers: &mut HeaderMap, id: &RequestId) {
-    if headers.get(TRACEPARENT).and_then(|value| Context::parse(value.as_bytes())).is_some() {
+    if traced::parent(headers).is_some() {
         return;
     }
     headers.remove(TRACESTATE);

@@ -92,11 +92,19 @@ impl Proxy {
         let now = clock::now();
         let id = RequestId::at(now);
         let table = self.table.load();
-        let mut trace = table.sampling().and_then(|sampling| self.trace(sampling, &request, client, &id));
-        self.open((&id, now), &table, (request, &mut trace), glance, client)
-            .map_err(|turned_away| Box::new(turned_away.answer(self, &id, trace)))
+        let trace = table.sampling().and_then(|sampling| self.trace(sampling, &request, client, &id));
+        match self.open((&id, now), &table, request, glance, client) {
+            Ok(mut opened) => {
+                if trace.is_some() {
+                    opened.0.finish.trace = trace;
+                }
+                Ok(opened)
+            }
+            Err(turned_away) => Err(Box::new(turned_away.answer(self, &id, trace))),
+        }
     }
 
+    #[cold]
     fn trace(
         &self,
         sampling: &Sampling,
@@ -167,7 +175,7 @@ impl Proxy {
         &self,
         (id, started): (&RequestId, Instant),
         table: &Table,
-        (request, trace): (Request<Incoming>, &mut Option<Box<Trace>>),
+        request: Request<Incoming>,
         glance: Glance,
         client: &Arc<Client>,
     ) -> Result<(Box<Exchange>, bool), TurnedAway> {
@@ -197,7 +205,6 @@ impl Proxy {
         let notes = Notes::new(&head.method, &target, logged);
         let in_flight = self.drain.enter(client.worker);
         let mut finish = Box::new(Finish::new(id.clone(), Arc::clone(plan), started, notes, in_flight));
-        finish.trace = trace.take();
         begins(plan, head.version, client, &mut finish);
         let patience = said.timeout.map(|limit| started + limit);
         let exchange = Box::new(Exchange {

@@ -22,7 +22,7 @@ use super::id::RequestId;
 use super::keys::{self, Keys, look_closer};
 use super::notes::Notes;
 use super::pipeline::Proxy;
-use super::traced::Trace;
+use super::traced::{Broke, Trace};
 use super::{fallback, stored};
 use crate::clock;
 use crate::deadletter::{Content, Letter};
@@ -58,11 +58,37 @@ const ANSWER_MAX: usize = 2048;
 /// What is told of an answer that is not whole.
 const CUT: &str = "the upstream's answer broke off after its head";
 
+/// What is told of a stream that has come to its end, and says there that it is none.
+const FAILED: &str = "the stream said at its end that it had failed";
+
 /// What stands in a stored path for a credential: without that it leads nowhere.
 const MASKED: &str = "***";
 
 /// What was stored and is no request is looked at again after this, should a later version know better.
 const UNSENDABLE: Duration = Duration::from_secs(600);
+
+/// Reads an answer to its end: its beginning, and why it broke off, if it did.
+async fn read_out(exchange: &mut Exchange, heard: &mut Heard) -> (BytesMut, Option<Reason>) {
+    let idle = exchange.plan.settings().timeout.idle;
+    let mut beginning = BytesMut::new();
+    if let Some(trace) = &mut exchange.finish.trace {
+        trace.relays(heard.reply.response.headers());
+    }
+    loop {
+        match timeout(idle, heard.piece()).await {
+            Ok(None) => return (beginning, None),
+            Ok(Some(Ok(piece))) => {
+                if let Some(trace) = &mut exchange.finish.trace {
+                    trace.hear(&piece);
+                }
+                let room = ANSWER_MAX - beginning.len();
+                beginning.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or(&[]));
+            }
+            Ok(Some(Err(reason))) => return (beginning, Some(reason)),
+            Err(_) => return (beginning, Some(Reason::Timeout)),
+        }
+    }
+}
 
 /// An answer without the secrets that Fender itself sent: an upstream may echo what it was told.
 fn masked(text: &str, plan: &Plan, sealed: &[String]) -> String {
@@ -128,7 +154,7 @@ impl Proxy {
         let scope =
             exchange.keys.scope(&exchange, ended.scope).unwrap_or_else(|| keys::hash(letter.id.to_string()));
         match sent {
-            Ok(heard) => self.read(&exchange, heard, holding, (ended, scope), (begun, &sealed)).await,
+            Ok(heard) => self.read(&mut exchange, heard, holding, (ended, scope), (begun, &sealed)).await,
             Err(fault) => Turn::Tried {
                 request_id: exchange.id.as_str().to_owned(),
                 ended,
@@ -143,35 +169,30 @@ impl Proxy {
     /// Reads the answer to its end: only a whole one is a success.
     async fn read(
         &self,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         mut heard: Heard,
         holding: Holding,
         (ended, scope): (Judged, u64),
         (begun, sealed): (Instant, &[String]),
     ) -> Turn {
-        let idle = exchange.plan.settings().timeout.idle;
-        let mut beginning = BytesMut::new();
-        let cut = loop {
-            match timeout(idle, heard.piece()).await {
-                Ok(None) => break None,
-                Ok(Some(Ok(piece))) => {
-                    let room = ANSWER_MAX - beginning.len();
-                    beginning.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or(&[]));
-                }
-                Ok(Some(Err(reason))) => break Some(reason),
-                Err(_) => break Some(Reason::Timeout),
-            }
-        };
+        let (beginning, cut) = read_out(exchange, &mut heard).await;
         let now = clock::now();
+        let mut broke = cut.map(Broke::Off);
         let ended = match cut {
             None => {
                 let failed = heard.completed(exchange.id.as_str());
+                broke = failed.map(|_| Broke::Failed);
                 let turned = match failed {
                     Some(meaning) => holding.failed(meaning, now),
                     None => holding.completed(now),
                 };
                 exchange.note_of(&exchange.plan, turned.map(|turned| Fact::Turned(Box::new(turned))));
-                failed.map_or(ended, |meaning| Judged::answer(200, meaning, &[]))
+                let ended = failed.map_or(ended, |meaning| Judged::answer(200, meaning, &[]));
+                if failed.is_some() {
+                    exchange.finish.ended_otherwise(&ended);
+                    exchange.note(Fact::Cut { reason: None, error: FAILED.into(), limit: None });
+                }
+                ended
             }
             Some(reason) => {
                 exchange.note(Fact::Cut { reason: Some(reason), error: CUT.into(), limit: None });
@@ -185,6 +206,9 @@ impl Proxy {
                 }
             }
         };
+        if let Some(trace) = &mut exchange.finish.trace {
+            trace.read(broke);
+        }
         let answer = masked(&String::from_utf8_lossy(&beginning), &exchange.plan, sealed);
         Turn::Tried {
             request_id: exchange.id.as_str().to_owned(),

@@ -59,10 +59,8 @@ pub(super) fn headers(exchange: &Exchange) -> Vec<(String, Vec<u8>)> {
     if !exchange.headers.contains_key("x-request-id") {
         headers.push(("x-request-id".to_owned(), exchange.id.as_str().as_bytes().to_vec()));
     }
-    if let Some(trace) = &exchange.finish.trace
-        && !is_secret(exchange, &TRACEPARENT)
-    {
-        trace.remember(&mut headers);
+    if let Some(trace) = &exchange.finish.trace {
+        trace.remember(&mut headers, is_secret(exchange, &TRACEPARENT));
     }
     headers
 }

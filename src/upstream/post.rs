@@ -41,8 +41,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Addresses that are tried.
 const ADDRESSES_MAX: usize = 4;
 
-/// So much of an answer is read, lest a receiver that is still writing it sees its connection break; nobody looks at it.
+/// So much of an answer is read, lest a receiver that is still writing it sees its connection break.
 const ANSWER_MAX: usize = 16 << 10;
+
+/// And it is waited for no longer: what its head says holds in any case.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 impl Receiver {
     /// Under TLS the system's roots are trusted, or Mozilla's where there are none.
@@ -69,6 +72,20 @@ impl Receiver {
         body: Bytes,
         within: Duration,
     ) -> Result<Answered, String> {
+        self.post_and_hear(path, fields, body, within).await.map(|(answered, _)| answered)
+    }
+
+    /// The same, with what the answer says, as far as it was read.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn post_and_hear(
+        &self,
+        path: &str,
+        fields: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+        within: Duration,
+    ) -> Result<(Answered, Vec<u8>), String> {
         let late = |_| Err(format!("no answer within {} ms", within.as_millis()));
         timeout(within, self.exchange(path, fields, body)).await.unwrap_or_else(late)
     }
@@ -78,7 +95,7 @@ impl Receiver {
         path: &str,
         fields: &[(HeaderName, HeaderValue)],
         body: Bytes,
-    ) -> Result<Answered, String> {
+    ) -> Result<(Answered, Vec<u8>), String> {
         let whole = format!("{}{path}", self.url.base_path());
         let target = if whole.is_empty() { "/" } else { &whole };
         let mut request = Request::post(target).body(Full::new(body)).map_err(|error| error.to_string())?;
@@ -108,7 +125,7 @@ impl Receiver {
     }
 }
 
-async fn answered<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answered, String>
+async fn answered<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(Answered, Vec<u8>), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -118,14 +135,18 @@ where
     let heard = match answer {
         Ok(answer) => {
             let (head, mut body) = answer.into_parts();
-            let mut left = ANSWER_MAX;
-            while let Some(Ok(frame)) = body.frame().await {
-                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-                if left == 0 {
-                    break;
+            let mut said = Vec::new();
+            let read = async {
+                while let Some(Ok(frame)) = body.frame().await
+                    && said.len() < ANSWER_MAX
+                {
+                    let piece = frame.data_ref().map_or(&[][..], |data| data);
+                    let room = piece.len().min(ANSWER_MAX - said.len());
+                    said.extend_from_slice(piece.get(..room).unwrap_or_default());
                 }
-            }
-            Ok(Answered { status: head.status, wait: wait(&head.headers) })
+            };
+            drop(timeout(ANSWER_WITHIN, read).await);
+            Ok((Answered { status: head.status, wait: wait(&head.headers) }, said))
         }
         Err(error) => Err(error),
     };

@@ -1,7 +1,7 @@
 //! Traces: what a collector is sent of requests, of their attempts and of letters, and what it never is.
 
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -247,10 +247,82 @@ fn a_client_that_hangs_up_leaves_an_attempt_that_was_cancelled() {
     eventually("the request is over", || fender.metric("fender_in_flight", &[]) == 0.0);
     let (root, attempts) = tree(&all(&fender, &collector));
     assert_eq!(
-        (root.says("fender.end"), root.says("http.response.status_code")),
-        ("cancelled".into(), "499".into())
+        (root.says("fender.end"), root.says("fender.reason"), root.says("http.response.status_code")),
+        ("cancelled".into(), "cancelled".into(), String::new()),
+        "nobody was answered"
     );
     assert_eq!(attempts[0].says("error.type"), "cancelled");
+}
+
+#[test]
+fn an_answer_that_breaks_off_says_why_and_not_that_it_was_good() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
+    });
+    let collector = collector();
+    let fender = traced(&collector, &upstream.as_api(""), "1.0").start();
+    assert_ne!(fender.get("/").end, End::Clean);
+    let (root, attempts) = tree(&all(&fender, &collector));
+    assert_eq!((root.says("fender.end"), root.says("error.type")), ("cut".into(), "reset".into()));
+    let attempt = &attempts[0];
+    assert_eq!((attempt.says("error.type"), attempt.says("fender.outcome")), ("reset".into(), String::new()));
+    assert!(attempt.failed() && attempt.0["status"]["message"].as_str().unwrap().len() > 5, "{attempt:?}");
+}
+
+#[test]
+fn a_parent_that_is_told_twice_is_none() {
+    for sample in ["0.0", "1.0"] {
+        let (collector, upstream) = (collector(), Upstream::ok("fine"));
+        let fender = traced(&collector, &upstream.as_api(""), sample).start();
+        let other = TRACE.replace('0', "1");
+        let fields = [TRACE, &other].map(|trace| format!("traceparent: 00-{trace}-{PARENT}-01\r\n")).concat();
+        let id = fender.client().request("GET", "/", &format!("{fields}tracestate: a=b\r\n"), b"");
+        let id = id.field("fender-request-id");
+        let sent = upstream.request(1);
+        let parents = sent.head.all("traceparent");
+        assert!(parents.len() == 1 && parents[0].contains(&id), "{parents:?}");
+        assert_eq!(sent.field("tracestate"), None);
+        let spans = all(&fender, &collector);
+        assert_eq!(spans.len(), if sample == "1.0" { 2 } else { 0 });
+        assert!(spans.iter().all(|span| span.text("traceId") == id), "{spans:?}");
+    }
+}
+
+#[test]
+fn a_client_that_is_not_believed_cannot_choose_an_id_that_is_always_taken() {
+    let (collector, upstream) = (collector(), Upstream::ok("fine"));
+    let setup = traced(&collector, &upstream.as_api(""), "0.000001");
+    let fender = setup.server("\ntrust_client_headers = \"never\"").start();
+    let chosen = format!("traceparent: 00-{:032x}-{PARENT}-01\r\n", 1_u128 << 64);
+    let mut client = fender.client();
+    (0..20).for_each(|_| assert_eq!(client.request("GET", "/", &chosen, b"").status(), 200));
+    drop(client);
+    let spans = all(&fender, &collector);
+    assert!(spans.is_empty(), "{spans:?}");
+}
+
+#[test]
+fn a_span_lies_between_the_moments_of_its_client() {
+    let now = || u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
+    let (collector, upstream) = (collector(), Upstream::ok("fine"));
+    let fender = traced(&collector, &upstream.as_api(""), "1.0").start();
+    let mut client = fender.client();
+    let moments: Vec<(u64, u64)> = (0..10)
+        .map(|_| {
+            let before = now();
+            client.request("GET", "/", "", b"");
+            (before, now())
+        })
+        .collect();
+    drop(client);
+    let spans = all(&fender, &collector);
+    let roots: Vec<_> = spans.iter().filter(|span| span.kind() == 2).collect();
+    assert_eq!(roots.len(), moments.len());
+    for (root, (before, after)) in roots.iter().zip(moments) {
+        assert!(root.nanos("startTimeUnixNano") >= before, "{root:?} began before {before}");
+        assert!(root.nanos("startTimeUnixNano") <= after, "{root:?} began after {after}");
+    }
 }
 
 fn models(collector: &Upstream, upstream: &Upstream) -> Fender {
@@ -403,6 +475,87 @@ fn a_letters_delivery_goes_back_to_the_span_of_its_capture_also_after_a_restart(
     assert_eq!(attempts[0].says("http.response.status_code"), "200");
 }
 
+/// Letters of a write that was refused once, kept at `folder`, for an upstream that speaks `openai`.
+fn letters_at(folder: &std::path::Path, collector: &Upstream, upstream: &Upstream, sample: &str) -> Setup {
+    let lines = "dialect = \"openai\"\nretry.max_attempts = 1\nthrottle = { adapt = false }\nbreaker.enabled = false\ndead_letter.mode = \"on_failure\"\n\
+        dead_letter.replay = { backoff = { strategy = \"fixed\", base = \"2s\", jitter = \"none\" }, per_second = 1000.0 }";
+    let path = folder.join("letters");
+    traced(collector, &format!("[dead_letter]\npath = {path:?}\n{}", upstream.as_api(lines)), sample)
+}
+
+#[test]
+fn a_letter_whose_request_was_not_traced_is_not_traced() {
+    let (collector, refused, (_, folder)) =
+        (collector(), Upstream::in_turn(&["429 Slow\nretry-after: 1"]), keeping(""));
+    let setup = letters_at(folder.path(), &collector, &refused, "0.0");
+    let fender = setup.server("\ntrust_client_headers = \"never\"").start();
+    // The first client is not believed, the second says nothing.
+    let claimed = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n");
+    for fields in [claimed.as_str(), ""] {
+        assert_eq!(fender.post("/v1/chat/completions", fields, ASKED).status(), 202);
+    }
+    assert!(all(&fender, &collector).is_empty());
+
+    let upstream = Upstream::ok("taken");
+    let fender = letters_at(folder.path(), &collector, &upstream, "1.0").start();
+    eventually("delivered", || fender.metric("fender_dead_letters", &[("state", "delivered")]) == 2.0);
+    let spans = all(&fender, &collector);
+    assert!(spans.is_empty(), "{spans:?}");
+}
+
+#[test]
+fn a_letters_delivery_lasts_to_its_answers_end_and_says_how_that_was() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let body = r#"{"model":"gpt-5-2025","usage":{"prompt_tokens":12,"completion_tokens":345}}"#;
+    let whole = format!("{head}content-length: {}\r\n\r\n", body.len());
+    let short = format!("{head}content-length: 500\r\n\r\n");
+    for (head, end, error) in [(whole, "complete", ""), (short, "cut", "reset")] {
+        let (collector, refused, (_, folder)) =
+            (collector(), Upstream::in_turn(&["429 Slow\nretry-after: 1"]), keeping(""));
+        let fender = letters_at(folder.path(), &collector, &refused, "1.0").start();
+        assert_eq!(fender.post("/v1/chat/completions", "", ASKED).status(), 202);
+        all(&fender, &collector);
+        collector.forget();
+
+        let upstream = Upstream::scripted(move |connection| {
+            connection.request();
+            connection.send(head.as_str());
+            std::thread::sleep(Duration::from_millis(50)); // a length that the span is to have
+            connection.send(body);
+        });
+        let fender = letters_at(folder.path(), &collector, &upstream, "0.0").start();
+        eventually("delivered", || fender.metric("fender_dead_letters", &[("state", "delivered")]) == 1.0);
+        let (root, attempts) = tree(&all(&fender, &collector));
+        of_a_model(&attempts[0]);
+        assert_eq!((root.says("fender.end"), root.says("error.type")), (end.into(), error.into()));
+        assert_eq!((attempts[0].says("error.type"), attempts[0].failed()), (error.into(), !error.is_empty()));
+        let lasted = attempts[0].nanos("endTimeUnixNano") - attempts[0].nanos("startTimeUnixNano");
+        assert!(lasted >= 50_000_000, "{lasted}");
+    }
+}
+
+#[test]
+fn a_delivery_that_the_end_of_the_process_cuts_off_is_told_too() {
+    let (collector, refused, (_, folder)) =
+        (collector(), Upstream::in_turn(&["429 Slow\nretry-after: 1"]), keeping(""));
+    let fender = letters_at(folder.path(), &collector, &refused, "1.0").start();
+    assert_eq!(fender.post("/v1/chat/completions", "", ASKED).status(), 202);
+    all(&fender, &collector);
+    collector.forget();
+
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.until_closed();
+    });
+    let setup = letters_at(folder.path(), &collector, &upstream, "0.0").server("\ndrain_timeout = \"200ms\"");
+    let fender = setup.start();
+    upstream.request(1);
+    let (root, attempts) = tree(&all(&fender, &collector));
+    assert_eq!((root.text("name"), attempts.len()), ("replay api", 1));
+    assert_eq!((attempts[0].says("error.type"), attempts[0].failed()), ("cancelled".into(), true));
+    assert!(root.failed(), "{root:?}");
+}
+
 #[test]
 fn a_stale_connection_and_a_fallback_are_attempts_too() {
     let collector = collector();
@@ -426,9 +579,12 @@ fn a_stale_connection_and_a_fallback_are_attempts_too() {
     let mut client = fender.client();
     client.request("GET", "/first", "", b"");
     let fields = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n");
-    assert_eq!(client.request("GET", "/", &fields, b"").text(), "other");
+    let answer = client.request("GET", "/", &fields, b"");
+    assert_eq!(answer.text(), "other");
     drop(client);
     let (root, attempts) = tree(&all(&fender, &collector));
+    let made = answer.field("fender-attempts");
+    assert_eq!((made.as_str(), root.says("fender.attempts")), ("2", made.clone()));
     assert_eq!(root.says("fender.source"), "fallback");
     assert!(root.events().contains(&"fallback".to_owned()), "{root:?}");
     let told: Vec<[String; 4]> = attempts
@@ -501,6 +657,60 @@ fn a_collector_that_asks_to_wait_is_sent_the_batch_again() {
     fender.sigterm();
     assert_eq!(fender.wait_exit(PATIENCE).code(), Some(0));
     assert_eq!(collector.requests().len(), 3);
+}
+
+fn figures(fender: &Fender) -> Value {
+    call(fender, "GET", "/api/v1/overview", "operators-secret", &Value::Null).1["traces"].clone()
+}
+
+#[test]
+fn what_a_collector_rejects_in_a_good_answer_is_lost_and_told() {
+    let said = r#"{"partialSuccess":{"rejectedSpans":"1","errorMessage":"too old"}}"#;
+    let collector =
+        Upstream::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{said}", said.len()));
+    let upstream = Upstream::ok("fine");
+    let fender = traced(&collector, &upstream.as_api(""), "1.0").admin(TOKENS_OF_ALL).start();
+    fender.get("/");
+    eventually("it is told", || {
+        figures(&fender) == json!({ "on": true, "waiting": 0, "sent": 1, "dropped": 1 })
+    });
+    eventually("it is logged", || fender.log().contains("the collector rejected them: too old"));
+    assert_eq!(collector.requests().len(), 1);
+}
+
+#[test]
+fn a_collector_that_takes_them_and_never_ends_its_answer_is_not_sent_them_again() {
+    let collector = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{");
+        connection.until_closed();
+    });
+    let upstream = Upstream::ok("fine");
+    let fender = traced(&collector, &upstream.as_api(""), "1.0").admin(TOKENS_OF_ALL).start();
+    fender.get("/");
+    collector.request(1);
+    assert_eq!(figures(&fender)["waiting"], 2, "what is being sent waits");
+    eventually("they are sent", || figures(&fender)["sent"] == 2);
+    assert_eq!(collector.requests().len(), 1);
+}
+
+#[test]
+fn spans_for_which_there_is_no_room_are_logged_while_the_collector_is_well() {
+    let (go_on, wait) = sync_channel::<()>(1);
+    let wait = std::sync::Mutex::new(wait);
+    let collector = Upstream::scripted(move |connection| {
+        connection.request();
+        if connection.number == 1 {
+            wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        }
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+    });
+    let upstream = Upstream::ok("fine");
+    let fender = traced(&collector, &upstream.as_api(""), "1.0").start();
+    let mut client = fender.client();
+    (0..1_500).for_each(|_| assert_eq!(client.request("GET", "/", "", b"").status(), 200));
+    go_on.send(()).unwrap();
+    eventually("it is logged", || fender.log().contains("more came than could be sent"));
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Finish {
     }
 
     /// The attempt whose head was good did not end well.
-    pub(super) fn ended_otherwise(&self, ended: &Judged) {
+    pub(in crate::proxy) fn ended_otherwise(&self, ended: &Judged) {
         self.story(|story| {
             let good = |line: &&mut AttemptLine| line.outcome == Outcome::Success.as_str();
             if let Some(line) = story.attempts.last_mut().filter(good) {

@@ -1,4 +1,7 @@
 //! One request's spans: made at its end from the notes that its story is made from, and from when its attempts began.
+//!
+//! Few requests are traced, and in most processes none: what is called for those alone is `cold`, so that the others run past one
+//! branch, and not around what was inlined.
 
 mod spans;
 
@@ -13,11 +16,15 @@ use super::exchange::Exchange;
 use super::id::RequestId;
 use crate::deadletter::Letter;
 use crate::dialect::{Form, Listener, Place};
+use crate::policy::reason::Reason;
 use crate::route::Plan;
 use crate::telemetry::trace::{Context, Sampling, Tracer};
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// In which of its fields a letter remembers the span of its capture, if that was traced: nobody but Fender writes those of such names.
+const CAPTURED: &str = "fender-trace";
 
 /// What a traced request notes beside its story.
 #[derive(Debug)]
@@ -31,8 +38,10 @@ pub struct Trace {
     sends: Vec<Send>,
     /// Hears the answer that goes to the client.
     listener: Option<Listener>,
-    /// The last attempt's answer goes to the client: the attempt ends with it.
+    /// The last attempt's answer is passed on, or read to its end: the attempt ends with it.
     relayed: bool,
+    /// What is wrong with the answer to a letter behind its head.
+    broke: Option<Broke>,
 }
 
 /// How the request came.
@@ -46,14 +55,27 @@ enum Asked {
     /// A letter's turn; the span that its write was captured in.
     Letter {
         id: String,
-        captured: Option<Context>,
+        captured: Context,
     },
+}
+
+/// How an answer to a letter is no good behind its head.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Broke {
+    /// It broke off. The write had been taken by then.
+    Off(Reason),
+    /// It came whole, and says that it failed.
+    Failed,
+    /// Nobody has read it to its end.
+    Unread,
 }
 
 /// One attempt. What came of it is in the story, at the same place in the list.
 #[derive(Debug)]
 struct Send {
     plan: Arc<Plan>,
+    /// In the place of one before it, over a connection that had gone stale.
+    again: bool,
     span: u64,
     began: Instant,
     ended: Option<Instant>,
@@ -79,11 +101,11 @@ impl Trace {
         (client, trusted): (&Client, bool),
         id: &RequestId,
     ) -> Option<Box<Self>> {
-        let parent = headers.get(TRACEPARENT).and_then(|value| Context::parse(value.as_bytes()));
+        let parent = parent(headers);
         let sampled = match parent {
             Some(parent) if trusted => parent.is_sampled(),
-            Some(parent) => sampling.takes(parent.trace),
-            None => sampling.takes(id.context()?.trace),
+            // By our own dice: who is not believed could choose an id that is always taken.
+            _ => sampling.takes(id.context()?.trace),
         };
         if !sampled {
             return None;
@@ -97,34 +119,41 @@ impl Trace {
         Some(Box::new(Self::new(sampling, context, parent, asked)))
     }
 
-    /// Of a letter's turn, a trace of its own, which goes back to the write's: traced as that was, where that is known.
+    /// Of a letter's turn, if its write was traced: a trace of its own, which goes back to the write's.
     pub(super) fn of_letter(
         sampling: &Sampling,
         headers: &HeaderMap,
         letter: &Letter,
         id: &RequestId,
     ) -> Option<Box<Self>> {
-        let captured = headers.get(TRACEPARENT).and_then(|value| Context::parse(value.as_bytes()));
+        let captured = headers.get(CAPTURED).and_then(|value| Context::parse(value.as_bytes()))?;
         let own = id.context()?;
-        if !captured.map_or_else(|| sampling.takes(own.trace), Context::is_sampled) {
-            return None;
-        }
         let asked = Asked::Letter { id: letter.id.to_string(), captured };
         Some(Box::new(Self::new(sampling, own.sampled(own.span), None, asked)))
     }
 
     fn new(sampling: &Sampling, context: Context, parent: Option<Context>, asked: Asked) -> Self {
         let tracer = Arc::clone(sampling.tracer());
-        Self { tracer, context, parent, asked, sends: Vec::new(), listener: None, relayed: false }
+        Self {
+            tracer,
+            context,
+            parent,
+            asked,
+            sends: Vec::new(),
+            listener: None,
+            relayed: false,
+            broke: None,
+        }
     }
 
-    /// An attempt begins.
-    pub(super) fn sends(&mut self, plan: &Arc<Plan>, began: Instant) {
+    /// An attempt begins; or goes on over another connection (`again`).
+    #[cold]
+    pub(super) fn sends(&mut self, plan: &Arc<Plan>, began: Instant, again: bool) {
         // A stale connection is replaced within its attempt.
         let began = self.sends.last().and_then(|last| last.ended).map_or(began, |last| last.max(began));
         let (plan, span) = (Arc::clone(plan), fastrand::u64(1..));
         let (endpoint, version, call) = (None, None, None);
-        self.sends.push(Send { plan, span, began, ended: None, endpoint, version, call });
+        self.sends.push(Send { plan, again, span, began, ended: None, endpoint, version, call });
     }
 
     /// It has ended, `now`.
@@ -141,6 +170,7 @@ impl Trace {
     }
 
     /// Puts the attempt that is under way where the upstream looks for its parent, unless the config has something else there.
+    #[cold]
     pub(super) fn mark(&self, headers: &mut HeaderMap, plan: &Plan) {
         let own = |name: &HeaderName| plan.set().iter().any(|(set, _)| set == name);
         if let Some(send) = self.sends.last()
@@ -155,16 +185,24 @@ impl Trace {
         }
     }
 
-    /// What a letter remembers of the request's fields, beside its others: its span.
-    pub(super) fn remember(&self, headers: &mut Vec<(String, Vec<u8>)>) {
-        let stays = |name: &str| name != TRACEPARENT && (self.parent.is_some() || name != TRACESTATE);
-        headers.retain(|(name, _)| stays(name));
-        headers.push((TRACEPARENT.as_str().to_owned(), self.context.to_string().into_bytes()));
+    /// What a letter remembers of the request's fields, beside its others: its span, also as the parent of what goes up, unless
+    /// the config has something else there (`own`).
+    #[cold]
+    pub(super) fn remember(&self, headers: &mut Vec<(String, Vec<u8>)>, own: bool) {
+        let span = self.context.to_string().into_bytes();
+        if !own {
+            let stays = |name: &str| name != TRACEPARENT && (self.parent.is_some() || name != TRACESTATE);
+            headers.retain(|(name, _)| stays(name));
+            headers.push((TRACEPARENT.as_str().to_owned(), span.clone()));
+        }
+        headers.push((CAPTURED.to_owned(), span));
     }
 
-    /// The last attempt's answer goes to the client.
+    /// The last attempt's answer goes to the client, or is read to its end.
+    #[cold]
     pub(super) fn relays(&mut self, headers: &HeaderMap) {
         self.relayed = true;
+        self.broke = matches!(self.asked, Asked::Letter { .. }).then_some(Broke::Unread);
         let Some(send) = self.sends.last().filter(|send| send.call.is_some()) else { return };
         let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let plain = headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
@@ -174,11 +212,24 @@ impl Trace {
     }
 
     /// A piece of it does.
+    #[cold]
     pub(super) fn hear(&mut self, piece: &[u8]) {
         if let Some(listener) = &mut self.listener {
             listener.hear(piece);
         }
     }
+
+    /// The answer to a letter has been read to its end, which was well unless it `broke`.
+    pub(super) const fn read(&mut self, broke: Option<Broke>) {
+        self.broke = broke;
+    }
+}
+
+/// What a request says that it is a part of: nothing, if it says so twice or not well.
+pub(super) fn parent(headers: &HeaderMap) -> Option<Context> {
+    let mut all = headers.get_all(TRACEPARENT).iter();
+    let one = all.next()?;
+    all.next().is_none().then(|| Context::parse(one.as_bytes())).flatten()
 }
 
 /// The call of a model that the last attempt was, as far as its dialect and the request tell.

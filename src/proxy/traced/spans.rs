@@ -3,16 +3,18 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use super::{Asked, Send, Trace};
+use super::{Asked, Broke, Send, Trace};
 use crate::clock;
 use crate::config::Scheme;
 use crate::dialect::Listener;
+use crate::policy::reason::Reason;
 use crate::telemetry::access::AttemptLine;
 use crate::telemetry::story::{Ended, Fact, Story, brief};
 use crate::telemetry::trace::{Event, Kind, Span, Value};
 
 impl Trace {
     /// The request has ended: its spans are on their way.
+    #[cold]
     pub(in crate::proxy) fn end(
         self,
         story: &Story,
@@ -23,7 +25,7 @@ impl Trace {
         if self.sends.is_empty() && matches!(self.asked, Asked::Letter { .. }) {
             return; // Its turn was not taken: it has many of those while its upstream is ill.
         }
-        let clock = Clock { began, unix_ns: clock::unix_ms_at(began).saturating_mul(1_000_000) };
+        let clock = Clock { began, unix_ns: clock::unix_ns_at(began) };
         let mut spans = vec![self.whole(story, ended, route, &clock, now)];
         for (number, send) in self.sends.iter().enumerate() {
             spans.push(self.attempt((number, send), story, ended, &clock, now));
@@ -40,25 +42,31 @@ impl Trace {
                 about.text("url.scheme", if *secure { "https" } else { "http" });
                 about.text("network.protocol.version", version);
                 about.host(host.as_deref().unwrap_or_default(), *secure);
-                about.int("http.response.status_code", ended.status);
+                if ended.how != "cancelled" || ended.reason != Some(Reason::Cancelled) {
+                    about.int("http.response.status_code", ended.status); // Else nobody was answered.
+                }
                 about.text("fender.source", ended.source);
+                about.text("fender.letter", story.letter().unwrap_or_default());
                 about.text("fender.end", ended.how);
                 about.text("fender.reason", ended.reason.map_or("", |reason| reason.as_str()));
                 (Kind::Server, None)
             }
             Asked::Letter { id, captured } => {
                 about.text("fender.letter", id);
-                (Kind::Consumer, *captured)
+                let heard = self.sends.last().is_some_and(|send| send.ended.is_some());
+                about.text(
+                    "fender.end",
+                    self.broke.map_or(if heard { "complete" } else { "cancelled" }, Broke::how),
+                );
+                (Kind::Consumer, Some(*captured))
             }
         };
         about.text("http.route", route);
         about.text("fender.request_id", &format!("{:032x}", story.id));
         about.text("fender.upstream", &story.upstream);
         about.text("fender.route", &story.route);
-        about.int("fender.attempts", self.sends.len());
+        about.int("fender.attempts", self.sends.iter().filter(|send| !send.again).count());
         about.text("fender.verdict", story.verdict().unwrap_or_default());
-        let own = story.letter().filter(|_| story.replays().is_none()); // A turn has said so.
-        about.text("fender.letter", own.unwrap_or_default());
         let error = self.error(story, ended);
         about.text("error.type", error.as_deref().unwrap_or_default());
         let name = match (&self.asked, route) {
@@ -92,15 +100,31 @@ impl Trace {
     fn error(&self, story: &Story, ended: &Ended) -> Option<String> {
         match (&self.asked, ended.how) {
             (Asked::Letter { .. }, _) => {
+                if self.sends.last().is_some_and(|send| send.ended.is_none()) {
+                    return Some("cancelled".to_owned());
+                }
                 let last = story.attempts.last();
                 let bad = last.filter(|line| line.outcome != SUCCESS);
-                bad.map(|line| line.reason.unwrap_or(line.outcome).to_owned())
+                let broke = || self.broke.map(|broke| broke.as_str().to_owned());
+                bad.map(|line| line.reason.unwrap_or(line.outcome).to_owned()).or_else(broke)
             }
             (_, "complete") if ended.status < 500 => None,
             (_, "complete") => {
                 Some(ended.reason.map_or_else(|| ended.status.to_string(), |reason| reason.to_string()))
             }
-            (_, how) => Some(ended.reason.map_or(how, |reason| reason.as_str()).to_owned()),
+            (_, how) => {
+                let why = ended.reason.or_else(|| cut(story).and_then(|(reason, _)| reason));
+                Some(why.map_or(how, |reason| reason.as_str()).to_owned())
+            }
+        }
+    }
+
+    /// Why the answer that was passed on is no good behind its head, if it is not.
+    fn broke(&self, story: &Story, ended: &Ended) -> Option<&'static str> {
+        match (&self.asked, ended.how) {
+            (Asked::Letter { .. }, _) => self.broke.map(Broke::as_str),
+            (_, "complete") => None,
+            (_, how) => Some(cut(story).and_then(|(reason, _)| reason).map_or(how, |reason| reason.as_str())),
         }
     }
 
@@ -128,8 +152,8 @@ impl Trace {
             about.int("http.request.resend_count", number);
         }
         about.text("fender.upstream", send.plan.upstream_name());
-        let cut = Some(ended.how).filter(|how| relayed && matches!(*how, "cut" | "failed" | "cancelled"));
-        let error = about.ended(line).or_else(|| cut.map(str::to_owned));
+        let broke = if relayed { self.broke(story, ended) } else { None };
+        let error = about.ended(line, broke);
         about.text("error.type", error.as_deref().unwrap_or_default());
         if let Some(call) = &send.call {
             about.text("gen_ai.provider.name", &call.provider);
@@ -139,14 +163,19 @@ impl Trace {
         if let Some(told) = self.listener.as_ref().filter(|_| relayed).map(Listener::told) {
             about.text("gen_ai.response.model", told.model.as_deref().unwrap_or_default());
             let tokens = [
-                ("gen_ai.usage.input_tokens", told.input_tokens),
-                ("gen_ai.usage.output_tokens", told.output_tokens),
+                ("gen_ai.usage.input_tokens", told.input()),
+                ("gen_ai.usage.cache_read.input_tokens", told.cache_read_tokens),
+                ("gen_ai.usage.cache_creation.input_tokens", told.cache_creation_tokens),
+                ("gen_ai.usage.output_tokens", told.output()),
+                ("gen_ai.usage.reasoning.output_tokens", told.reasoning_tokens),
             ];
             for (name, tokens) in tokens {
                 tokens.into_iter().for_each(|tokens| about.int(name, tokens));
             }
         }
-        let why = line.and_then(|line| line.error.clone());
+        let why = line
+            .and_then(|line| line.error.clone())
+            .or_else(|| cut(story).filter(|_| broke.is_some()).map(|(_, error)| error.to_owned()));
         Span {
             context: self.context.sampled(send.span),
             parent: Some((self.context.span, false)),
@@ -164,6 +193,32 @@ impl Trace {
 }
 
 const SUCCESS: &str = "success";
+
+/// How the answer broke off, if it did.
+fn cut(story: &Story) -> Option<(Option<Reason>, &str)> {
+    story.steps.iter().rev().find_map(|step| match &step.fact {
+        Fact::Cut { reason, error, .. } => Some((*reason, &**error)),
+        _ => None,
+    })
+}
+
+impl Broke {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off(reason) => reason.as_str(),
+            Self::Failed => "failed",
+            Self::Unread => "cancelled",
+        }
+    }
+
+    /// As the end of an answer is called that goes to a client.
+    const fn how(self) -> &'static str {
+        match self {
+            Self::Off(_) => "cut",
+            Self::Failed | Self::Unread => self.as_str(),
+        }
+    }
+}
 
 /// Moments of one request in nanoseconds since 1970: what lies between them is measured, whatever becomes of the wall clock.
 struct Clock {
@@ -217,13 +272,15 @@ impl Attributes {
         }
     }
 
-    /// How an attempt ended; its `error.type`, if it failed.
-    fn ended(&mut self, line: Option<&AttemptLine>) -> Option<String> {
+    /// How an attempt ended; its `error.type`, if it failed. Of an answer that `broke` it is not said that its head was good.
+    fn ended(&mut self, line: Option<&AttemptLine>, broke: Option<&str>) -> Option<String> {
         let Some(line) = line else { return Some("cancelled".to_owned()) };
         if let Some(status) = line.status {
             self.int("http.response.status_code", status);
         }
-        self.text("fender.outcome", line.outcome);
+        if line.outcome != SUCCESS || broke.is_none() {
+            self.text("fender.outcome", line.outcome);
+        }
         self.text("fender.verdict", line.verdict.unwrap_or_default());
         self.text("fender.reason", line.reason.unwrap_or_default());
         if line.stale_connection {
@@ -231,7 +288,7 @@ impl Attributes {
         }
         let status = line.status.filter(|status| *status >= 400).map(|status| status.to_string());
         let failed = || (line.outcome != SUCCESS).then(|| line.outcome.to_owned());
-        line.reason.map(str::to_owned).or(status).or_else(failed)
+        line.reason.map(str::to_owned).or(status).or_else(failed).or_else(|| broke.map(str::to_owned))
     }
 
     /// A story's figures, nested ones with their names joined.

@@ -31,13 +31,15 @@ pub struct Tracer {
 #[derive(Debug)]
 struct Waiting {
     spans: VecDeque<Span>,
+    /// Taken, and not settled yet.
+    under_way: usize,
     lease: Lease,
 }
 
 /// How it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
-    /// Spans that wait.
+    /// Spans that wait, those with them that are being sent.
     pub waiting: usize,
     /// Spans that the collector has taken.
     pub sent: u64,
@@ -50,6 +52,7 @@ pub struct Figures {
 pub struct Batch {
     tracer: Arc<Tracer>,
     spans: Vec<Span>,
+    count: usize,
     bytes: u64,
 }
 
@@ -58,7 +61,7 @@ impl Tracer {
     #[must_use]
     pub fn new(memory: &Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
-            waiting: Mutex::new(Waiting { spans: VecDeque::new(), lease: memory.lease() }),
+            waiting: Mutex::new(Waiting { spans: VecDeque::new(), under_way: 0, lease: memory.lease() }),
             news: Notify::new(),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -111,14 +114,16 @@ impl Tracer {
         if waiting.spans.is_empty() {
             waiting.spans.shrink_to_fit();
         }
-        Batch { tracer: Arc::clone(self), spans, bytes }
+        waiting.under_way += count;
+        Batch { tracer: Arc::clone(self), spans, count, bytes }
     }
 
     /// How it stands.
     #[must_use]
     pub fn figures(&self) -> Figures {
+        let waiting = self.waiting();
         Figures {
-            waiting: self.waiting().spans.len(),
+            waiting: waiting.spans.len() + waiting.under_way,
             sent: self.sent.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
         }
@@ -136,9 +141,12 @@ impl Batch {
         &self.spans
     }
 
-    /// The collector has them.
-    pub fn sent(mut self) {
-        self.tracer.sent.fetch_add(self.spans.len() as u64, Ordering::Relaxed);
+    /// The collector has them, but for so many.
+    pub fn sent(mut self, rejected: u64) {
+        let count = self.spans.len() as u64;
+        let rejected = rejected.min(count);
+        self.tracer.sent.fetch_add(count - rejected, Ordering::Relaxed);
+        self.tracer.dropped.fetch_add(rejected, Ordering::Relaxed);
         self.spans.clear();
     }
 
@@ -152,6 +160,7 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         let mut waiting = self.tracer.waiting();
+        waiting.under_way -= self.count;
         if self.spans.is_empty() {
             // To hold less always works.
             let rest = waiting.lease.bytes().saturating_sub(self.bytes);
@@ -199,10 +208,29 @@ mod tests {
         let batch = tracer.take();
         assert_eq!(batch.spans().first().map(|span| span.context.span), Some(1));
         assert_eq!(memory.used(), held, "what is on its way is held too");
-        batch.sent();
+        assert_eq!(tracer.figures().waiting, QUEUE_MAX, "what is on its way waits too");
+        batch.sent(2);
         tracer.take().lost();
-        assert_eq!(tracer.figures(), Figures { waiting: 1_024, sent: 512, dropped: 514 });
+        assert_eq!(tracer.figures(), Figures { waiting: 1_024, sent: 510, dropped: 516 });
         assert_eq!(memory.used(), held / 2);
+    }
+
+    #[test]
+    fn few_spans_of_many_bytes_fill_it_too() {
+        let memory = Memory::new(64 << 20);
+        let tracer = Tracer::new(&memory);
+        let large = |number| Span { name: "x".repeat(1 << 20), ..span(number) };
+        (1..=9).for_each(|number| tracer.push(vec![large(number)]));
+        assert_eq!(tracer.figures(), Figures { waiting: 7, sent: 0, dropped: 2 });
+        assert!(memory.used() <= QUEUE_BYTES_MAX && memory.used() > 7 << 20, "{}", memory.used());
+        // What is being sent takes its room until that has come to an end.
+        let batch = tracer.take();
+        tracer.push(vec![large(10)]);
+        assert_eq!(tracer.figures().dropped, 3);
+        batch.sent(0);
+        tracer.push(vec![large(11)]);
+        assert_eq!(tracer.figures(), Figures { waiting: 1, sent: 7, dropped: 3 });
+        assert_eq!(memory.used(), large(11).bytes());
     }
 
     #[test]
