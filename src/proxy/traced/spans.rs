@@ -288,7 +288,7 @@ impl Attributes {
         }
         let status = line.status.filter(|status| *status >= 400).map(|status| status.to_string());
         let failed = || (line.outcome != SUCCESS).then(|| line.outcome.to_owned());
-        line.reason.map(str::to_owned).or(status).or_else(failed).or_else(|| broke.map(str::to_owned))
+        line.reason.map(str::to_owned).or(status).or_else(|| broke.map(str::to_owned)).or_else(failed)
     }
 
     /// A story's figures, nested ones with their names joined.
