@@ -12,6 +12,7 @@ mod degradation;
 mod events;
 mod given;
 mod health;
+mod letter_story;
 mod letter_view;
 mod letters;
 mod line;

@@ -21,7 +21,10 @@ pub(super) struct Owner {
 
 /// By what the store says of the letter, if there is one; else by what the client heard.
 pub(super) fn owner(story: Option<&Story>, letter: Option<&Letter>, store_is_silent: bool) -> Owner {
+    // One that names a letter which was there before, and was not told that it is Fender's, has an end of its own.
+    let of_itself = |story: &&Story| story.made().is_none() && story.replays().is_none() && !story.accepted();
     match (letter, story) {
+        (Some(_), Some(story)) if of_itself(&story) => of_request(story),
         (Some(letter), _) => of_letter(letter, story),
         (None, Some(story)) if store_is_silent => {
             let who = if story.accepted() { "fender" } else { "client" };
@@ -78,7 +81,7 @@ fn hung_up(story: &Story) -> bool {
 }
 
 fn of_request(story: &Story) -> Owner {
-    if let Some(letter) = story.letter() {
+    if let Some(letter) = story.made().or_else(|| story.replays()) {
         return owned("nobody", format!("letter {letter} is not in the store any more"));
     }
     let Some(ended) = &story.ended else { return owned("client", "its answer is still under way") };
@@ -105,7 +108,13 @@ fn of_request(story: &Story) -> Owner {
             owned("client", "it hung up; the upstream did not act on it")
         }
         _ if hung_up(story) && good => {
-            owned("client", "it hung up before it heard so, but the upstream acted on it")
+            owned("client", "it hung up before it heard so, but the write was acted on upstream")
+        }
+        (_, Some("done")) if hung_up(story) => {
+            owned("client", "it hung up before it heard what the upstream said of it")
+        }
+        ("fallback", None | Some("never_sent" | "refused")) if answered => {
+            owned("client", "it heard a fallback's words; nothing acted on it")
         }
         (_, None | Some("never_sent")) => owned("client", "it heard so; nothing of it was sent"),
         (_, Some("refused")) => owned("client", "it heard so; the upstream did not act on it"),

@@ -5,11 +5,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::auth::Caller;
+use super::letter_story::{LetterTold, parking};
 use super::owner::{Owner, owner};
 use crate::clock;
 use crate::config::{Origins, SetBy, without_secrets};
 use crate::deadletter::{Because, Letter, State};
 use crate::policy::reason::Reason;
+use crate::policy::verdict::Verdict;
 use crate::telemetry::feed::Feed;
 use crate::telemetry::story::{Fact, Step, Story, ms};
 
@@ -53,7 +55,7 @@ pub(super) struct Told {
 
 /// A key of the config, and who set it.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-struct Line {
+pub(super) struct Line {
     /// As it stands in the file.
     key: String,
     /// Its value; secrets are hidden.
@@ -80,54 +82,6 @@ struct StepTold {
     figures: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<Line>,
-}
-
-/// What the store says of the letter.
-#[derive(Debug, Serialize, JsonSchema)]
-struct LetterTold {
-    id: String,
-    /// Null: the store does not have it any more, or cannot say.
-    #[schemars(extend("enum" = ["pending", "sending", "delivered", "parked", "discarded", null]))]
-    state: Option<&'static str>,
-    parked_because: Option<&'static str>,
-    created_at: Option<String>,
-    next_attempt_at: Option<String>,
-    updated_at: Option<String>,
-    /// The line of the config for which it waits for an operator, if it does.
-    parked_by: Option<Line>,
-    /// What was tried of it, oldest first, without what the request's own steps tell.
-    attempts: Vec<Replay>,
-    /// What else happened to it, as far as the last events of the process still tell.
-    events: Vec<Happened>,
-}
-
-/// What an operator did with a letter, or what became of it.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Happened {
-    at: String,
-    /// Since the request came; of a letter alone, since it was stored.
-    at_ms: i64,
-    /// As in the events: `letter.replayed` and `letter.discarded` by an operator, `letter.delivered`, `letter.parked`.
-    event: String,
-    /// The operator's token, by its name.
-    who: Option<String>,
-    because: Option<String>,
-}
-
-/// One attempt at a letter.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Replay {
-    at: String,
-    /// Since the request came; of a letter alone, since it was stored.
-    at_ms: i64,
-    outcome: &'static str,
-    status: Option<u16>,
-    error: Option<String>,
-    duration_ms: u64,
-    /// Where the process still knows it: under which id its own story is told, what it did upstream, and where.
-    request_id: Option<String>,
-    verdict: Option<&'static str>,
-    endpoint: Option<String>,
 }
 
 /// What a story is told with.
@@ -193,7 +147,11 @@ fn of_story(story: &Story, letter: Option<&Letter>, owner: Owner, around: &Aroun
         steps,
         left_out: story.left_out,
         letter: story.letter().map(|made| match letter {
-            Some(letter) => around.letter(letter, story.began_unix_ms, end_ms, Some(&id)),
+            Some(letter) => {
+                // What was tried of a letter that was there before its own steps do not tell.
+                let told_ms = if story.made().is_some() { end_ms } else { 0 };
+                around.letter(letter, story.began_unix_ms, told_ms, Some(&id))
+            }
             None => LetterTold::gone(made),
         }),
     }
@@ -212,7 +170,7 @@ fn of_letter(letter: &Letter, owner: Owner, around: &Around<'_>) -> Told {
         source: None,
         reason: letter.reason.map(Reason::as_str),
         end: None,
-        verdict: Some(letter.verdict.as_str()),
+        verdict: Some(verdict(letter).as_str()),
         duration_ms: None,
         owner,
         decided_by: around.line(&letter.upstream, &letter.route, key),
@@ -223,18 +181,13 @@ fn of_letter(letter: &Letter, owner: Owner, around: &Around<'_>) -> Told {
     }
 }
 
-/// The key of the config for which a letter waits for an operator, if it is the config that says so.
-fn parking(letter: &Letter) -> Option<&'static str> {
-    if letter.state != State::Parked {
-        return None;
+/// What its attempts did upstream, as far as its state tells more than what was known when it was stored.
+fn verdict(letter: &Letter) -> Verdict {
+    match (letter.state, letter.parked_because) {
+        (State::Delivered, _) => Verdict::Done,
+        (State::Parked, Some(Because::Ambiguous)) => Verdict::Ambiguous,
+        _ => letter.verdict,
     }
-    Some(match letter.parked_because? {
-        Because::Ambiguous => "dead_letter.replay.ambiguous",
-        Because::Credential => "dead_letter.credentials",
-        Because::Attempts => "dead_letter.replay.max_attempts",
-        Because::Expired => "dead_letter.replay.expire_after",
-        Because::Unanswered | Because::Permanent | Because::Damaged | Because::Operator => return None,
-    })
 }
 
 /// Which step settled it: the fallback that answered, the time that ran out, what the letter waits for; else the last one that
@@ -260,7 +213,7 @@ fn place<'s>(story: &'s Story, step: &'s Step) -> (&'s str, &'s str) {
 }
 
 impl Around<'_> {
-    fn line(&self, upstream: &str, route: &str, key: &str) -> Option<Line> {
+    pub(super) fn line(&self, upstream: &str, route: &str, key: &str) -> Option<Line> {
         Some(match self.origins.of(upstream, route, key) {
             Some(SetBy { key, value, set_by }) => Line {
                 key: key.to_string(),
@@ -296,91 +249,6 @@ impl Around<'_> {
             says: step.fact.says(story),
             figures: step.fact.figures(story),
             config: step.fact.key().and_then(|key| self.line(upstream, route, &key)),
-        }
-    }
-}
-
-impl Around<'_> {
-    /// It `began` then; until `told_ms`, and of the turn of the story's `own` id, the story's steps tell what was tried.
-    fn letter(&self, letter: &Letter, began: u64, told_ms: u64, own: Option<&str>) -> LetterTold {
-        let mut replays = self.replays(letter, began, told_ms);
-        replays.retain(|replay| own.is_none() || replay.request_id.as_deref() != own);
-        LetterTold {
-            id: letter.id.to_string(),
-            state: Some(letter.state.as_str()),
-            parked_because: letter.parked_because.map(Because::as_str),
-            created_at: Some(clock::rfc3339_ms(letter.created_at_ms)),
-            next_attempt_at: letter.next_attempt_at_ms.map(clock::rfc3339_ms),
-            updated_at: Some(clock::rfc3339_ms(letter.updated_at_ms)),
-            parked_by: parking(letter).and_then(|key| self.line(&letter.upstream, &letter.route, key)),
-            attempts: replays,
-            events: self.events(letter, began),
-        }
-    }
-
-    fn replays(&self, letter: &Letter, began: u64, told_ms: u64) -> Vec<Replay> {
-        let turns = self.feed.stories().replays_of(&letter.id.to_string());
-        let mut before = 0;
-        let mut replays = Vec::new();
-        for attempt in letter.attempts.iter().filter(|attempt| attempt.at_ms > told_ms) {
-            // A letter is never sent twice at once: of its turns the one that has ended last before this was put down.
-            let own = turns.iter().rev().find(|turn| turn.ended_unix_ms() <= attempt.at_ms + ROUNDED_MS);
-            let own = own.filter(|turn| turn.began_unix_ms + ROUNDED_MS >= before);
-            let line = own.and_then(|turn| turn.attempts.last());
-            before = attempt.at_ms;
-            replays.push(Replay {
-                at: clock::rfc3339_ms(attempt.at_ms),
-                at_ms: since(began, attempt.at_ms),
-                outcome: attempt.outcome.as_str(),
-                status: attempt.status,
-                error: attempt.error.clone(),
-                duration_ms: attempt.duration_ms,
-                request_id: own.map(|turn| format!("{:032x}", turn.id)),
-                verdict: line.and_then(|line| line.verdict),
-                endpoint: line.and_then(|line| line.endpoint.clone()),
-            });
-        }
-        replays
-    }
-
-    fn events(&self, letter: &Letter, began: u64) -> Vec<Happened> {
-        let events = self.feed.about_letter(&letter.id.to_string());
-        let told = events.into_iter().filter_map(|entry| {
-            let event: Value = serde_json::from_str(&entry.text).ok()?;
-            let word = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
-            // How it was made the request's own steps tell.
-            word("request_id").is_none().then(|| Happened {
-                at: clock::rfc3339_ms(entry.at_ms),
-                at_ms: since(began, entry.at_ms),
-                event: entry.kind.to_owned(),
-                who: word("who"),
-                because: word("because"),
-            })
-        });
-        told.collect()
-    }
-}
-
-/// Milliseconds from then until then.
-const fn since(began: u64, at: u64) -> i64 {
-    at.cast_signed().saturating_sub(began.cast_signed())
-}
-
-/// Two clocks are read, and rounded.
-const ROUNDED_MS: u64 = 2;
-
-impl LetterTold {
-    fn gone(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            state: None,
-            parked_because: None,
-            created_at: None,
-            next_attempt_at: None,
-            updated_at: None,
-            parked_by: None,
-            attempts: Vec::new(),
-            events: Vec::new(),
         }
     }
 }

@@ -116,10 +116,9 @@ const LEVEL_HOLDS: Duration = Duration::from_secs(5);
 /// # Errors
 /// Why there is no answer, with the last one that there was.
 async fn run(exchange: &mut Exchange, memory: &Arc<Memory>) -> Result<Answered, Box<Spent>> {
-    let mut kept = None;
-    let mut previous = Duration::ZERO;
+    let (mut kept, mut previous, mut again) = (None, Duration::ZERO, None);
     loop {
-        let admission = match admitted(exchange).await {
+        let admission = match admitted(exchange, again).await {
             Ok(admission) => admission,
             Err(refusal) => return Err(refused(exchange, refusal, kept)),
         };
@@ -171,16 +170,23 @@ async fn run(exchange: &mut Exchange, memory: &Arc<Memory>) -> Result<Answered, 
             exchange.plan.upstream_metrics().policies.obeyed(wait);
         }
         untaken.sent();
+        again = Some(ended.word());
         previous = wait;
     }
 }
 
-/// Leave for the next attempt, unless the client has hung up while it was waited for.
-async fn admitted(exchange: &Exchange) -> Result<Admission, Refusal> {
+/// Leave for the next attempt, unless the client has hung up while it was waited for; `again`: what the one before failed of.
+async fn admitted(exchange: &Exchange, again: Option<&str>) -> Result<Admission, Refusal> {
     // Where no body had to be read first, the first attempt begins as the request did.
     let first = exchange.attempts == 0 && !exchange.plan.keyed();
     let admission = admit(exchange, if first { exchange.started } else { clock::now() }).await?;
-    if exchange.hung_up() { Err(Refusal::gone()) } else { Ok(admission) }
+    if exchange.hung_up() {
+        return Err(Refusal::gone());
+    }
+    if let Some(word) = again {
+        exchange.plan.upstream_metrics().policies.retried(word);
+    }
+    Ok(admission)
 }
 
 /// Even without a wait an answer that has come whole is read.
@@ -265,7 +271,7 @@ async fn send(
         trace.sends(&plan, begun, fresh);
     }
     let outgoing = exchange.outgoing(begun);
-    exchange.finish.sending = Some(begun);
+    exchange.finish.sends(&plan, begun);
     let times = (begun, deadline.into());
     let sent = plan.upstream().send(exchange.client.worker, outgoing, fresh, times).await;
     let mut now = clock::now();

@@ -86,6 +86,7 @@ fn fact(
             let breaker = if stop == Stop::Breaker { foretold() } else { None };
             Fact::Stopped(Box::new(Stopped {
                 stop,
+                gone: stop == Stop::OptedOut && !exchange.opted.retry,
                 made,
                 most,
                 quota: failed.ended.outcome == Outcome::Quota,
@@ -116,7 +117,8 @@ fn tell(exchange: &Exchange, failed: &Failed<'_>, then: Fact, decision: Decision
     let Failed { ended, fault, .. } = *failed;
     let metrics = &exchange.plan.upstream_metrics().policies;
     match decision {
-        Decision::Again { .. } => metrics.retried(ended.word()),
+        Decision::Again { .. } => {} // Counted when it is made.
+        Decision::Stop(_) if matches!(&then, Fact::Stopped(stopped) if stopped.gone) => {}
         Decision::Stop(stop) => metrics.retry_refused(stop),
     }
     exchange.emit(&AttemptFailed {

@@ -15,10 +15,13 @@ use super::finish::Finish;
 use super::headers::{Glance, Upward, upward};
 use super::id::RequestId;
 use super::keys::Keys;
+use crate::clock;
 use crate::deadletter::Attempt;
 use crate::dialect::{Asked, Dialect};
 use crate::memory::Lease;
 use crate::policy::judge::Judged;
+use crate::policy::outcome::Outcome;
+use crate::policy::reason::Reason;
 use crate::policy::verdict::{Repeatable, Verdict};
 use crate::route::Plan;
 use crate::upstream::upload::{Upload, UploadBody};
@@ -140,6 +143,22 @@ impl Exchange {
             _ if self.may_have_acted => Verdict::Ambiguous,
             Some(last) => last.verdict,
             None => Verdict::NeverSent,
+        }
+    }
+
+    /// The attempt under way was broken off after so long: what it did upstream is not known.
+    pub(super) fn broken_off(&mut self, took: Duration) {
+        self.may_have_acted |= !self.repeatable().is_repeatable();
+        self.last = Some(Judged::client(true, Reason::Cancelled, Verdict::Ambiguous));
+        if let Some(trail) = &mut self.trail {
+            trail.push(Attempt {
+                at_ms: clock::unix_ms(),
+                outcome: Outcome::Cancelled,
+                status: None,
+                error: Some(Reason::Cancelled.as_str().to_owned()),
+                duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                answer: None,
+            });
         }
     }
 

@@ -47,6 +47,8 @@ pub struct Finish {
     notes: Notes,
     /// An attempt is under way, since then.
     pub(super) sending: Option<Instant>,
+    /// Under which plan the last attempt was made, where it was another than the request's own.
+    turned: Option<Arc<Plan>>,
     /// Of a write that may be stored: when its client hung up while it ran on.
     hung_up: Option<Arc<OnceLock<Instant>>>,
     /// Which of the endpoints the answer comes from that is passed on.
@@ -84,6 +86,7 @@ impl Finish {
             response_bytes: 0,
             notes,
             sending: None,
+            turned: None,
             hung_up: None,
             endpoint: None,
             trace: None,
@@ -214,7 +217,7 @@ impl Finish {
                     self.fault.clone().map_or_else(|| why.to_string(), |fault| format!("{why}: {fault}"));
                 let cut = ResponseCut {
                     request_id: self.id.as_str(),
-                    upstream: self.plan.upstream_name(),
+                    upstream: self.sent_by().upstream_name(),
                     error: &error,
                     reason: why.upstreams_fault(),
                     limit: why.limit(),
@@ -331,7 +334,7 @@ impl Drop for Finish {
             _ => {
                 let (gone, at) = match self.hung_up() {
                     Some(at) => (Gone::Kept, at),
-                    None if self.broken_off(now) => (Gone::Sending, now),
+                    None if self.broken_off(now).is_some() => (Gone::Sending, now),
                     None => (Gone::Idle, now),
                 };
                 self.note_late(Some(Fact::Gone(gone)), at);

@@ -43,6 +43,10 @@ pub(super) async fn answer(proxy: &Proxy, mut exchange: Box<Exchange>, tried_bef
             Ownership::TooLarge if outbox => {
                 return respond::failed(exchange, &Failure::Client(ClientFault::BodyTooLarge));
             }
+            // Stored, and nobody there any more to send it for: sent now, it would be stored, and perhaps done, once more.
+            Ownership::Copied { .. } if exchange.hung_up() => {
+                return respond::failed(exchange, &Failure::Refused(Refusal::gone()));
+            }
             // It cannot be Fender's: it is sent at once instead, and stays the client's.
             Ownership::Copied { .. } | Ownership::Clients | Ownership::TooLarge => {}
         }
@@ -114,8 +118,8 @@ async fn deliver(
     if let Some(delivered) = delivered {
         return delivered;
     }
-    if exchange.finish.broken_off(clock::now()) {
-        exchange.may_have_acted |= !exchange.repeatable().is_repeatable();
+    if let Some(took) = exchange.finish.broken_off(clock::now()) {
+        exchange.broken_off(took);
     }
     let refusal = Refusal::new(Reason::Overload, Duration::from_secs(1), "the proxy is shutting down");
     exchange.note(Fact::Refused {

@@ -32,7 +32,7 @@ impl Event for AttemptFailed<'_> {
     fn log(&self) {
         let (retry_in_ms, not_retried) = match &self.then {
             Fact::Again { wait, .. } => (Some(wait.as_secs_f64() * 1000.0), None),
-            Fact::Stopped(stopped) => (None, Some(stopped.stop.as_str())),
+            Fact::Stopped(stopped) => (None, Some(stopped.word())),
             _ => (None, None),
         };
         tracing::warn!(

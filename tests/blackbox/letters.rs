@@ -503,6 +503,69 @@ fn letters_are_delivered_after_a_reload_that_changes_their_upstream() {
     eventually("it is delivered", || state_of(&fender, &id) == "delivered");
 }
 
+/// Whenever its client goes, a write that is stored first makes one letter, which is not sent as well.
+#[test]
+fn a_hang_up_while_a_write_is_stored_first_makes_one_letter_of_it() {
+    let upstream = Upstream::ok("done");
+    let lines = "dead_letter.mode = \"outbox\"";
+    let (setup, _folder) = keeping(&upstream.as_api(lines));
+    let fender = setup.start();
+    for number in 0..80_u64 {
+        let mut client = fender.client();
+        client.send(format!("POST /{number} HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx"));
+        std::thread::sleep(Duration::from_micros(50 * (number % 40)));
+        drop(client);
+    }
+    // Of one that was gone before its head was read nothing is known.
+    eventually("all are seen to, and each makes one letter", || {
+        let of = |name| fender.metric(name, &[]);
+        let all = fender.metric("fender_requests_total", &[("upstream", "api")]);
+        of("fender_connections") + of("fender_in_flight") == 0.0
+            && all > 70.0
+            && all == of("fender_dead_letters_captured_total")
+    });
+    let made = fender.metric("fender_dead_letters_captured_total", &[]);
+    let page = get(&fender, "/api/v1/letters?limit=1000");
+    let mut paths: Vec<_> =
+        page["letters"].as_array().unwrap().iter().map(|one| one["path"].to_string()).collect();
+    paths.sort();
+    let all = paths.len();
+    paths.dedup();
+    assert_eq!((paths.len(), all as f64), (all, made), "each makes one letter, and is counted once");
+    let gone = fender.metric("fender_requests_total", &[("upstream", "api"), ("code", "499")]);
+    assert!(gone > 10.0, "only {gone} were gone in time");
+    let mut sent: Vec<_> = upstream.requests().iter().map(|one| one.head.target().to_owned()).collect();
+    let all = sent.len();
+    sent.sort();
+    sent.dedup();
+    assert_eq!(sent.len(), all, "none is sent beside its letter");
+}
+
+/// What was under way when the process had to end was sent: the letter says so, though it may be sent again under its key.
+#[test]
+fn a_write_that_the_end_of_the_process_breaks_off_is_no_write_that_was_never_sent() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.until_closed();
+    });
+    let (setup, _folder) =
+        keeping(&upstream.as_api("dead_letter = { mode = \"on_failure\", replay = { enabled = false } }"));
+    let setup = setup.server("drain_timeout = \"500ms\"\ndrain_quiet = \"0s\"");
+    let again = setup.clone();
+    let fender = setup.start();
+    let mut client = fender.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\nidempotency-key: k\r\ncontent-length: 1\r\n\r\nx");
+    upstream.request(1);
+    fender.sigterm();
+    client.response("POST");
+    fender.wait_exit(crate::support::PATIENCE);
+    let fender = again.start();
+    let letter = get(&fender, &format!("/api/v1/letters/{}", letters(&fender)[0]["id"].as_str().unwrap()));
+    assert_eq!(letter["verdict"], "ambiguous", "{letter}");
+    let attempts = letter["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), attempts[0]["outcome"].as_str()), (1, Some("cancelled")), "{letter}");
+}
+
 #[test]
 fn a_hang_up_during_a_wait_begins_nothing_more() {
     let upstream = Upstream::in_turn(&["429 Slow\nretry-after: 1", "200 OK"]);

@@ -266,7 +266,10 @@ fn an_answer_that_breaks_off_says_why_and_not_that_it_was_good() {
     let (root, attempts) = tree(&all(&fender, &collector));
     assert_eq!((root.says("fender.end"), root.says("error.type")), ("cut".into(), "reset".into()));
     let attempt = &attempts[0];
-    assert_eq!((attempt.says("error.type"), attempt.says("fender.outcome")), ("reset".into(), "transient".into()));
+    assert_eq!(
+        (attempt.says("error.type"), attempt.says("fender.outcome")),
+        ("reset".into(), "transient".into())
+    );
     assert!(attempt.failed() && attempt.0["status"]["message"].as_str().unwrap().len() > 5, "{attempt:?}");
 }
 

@@ -1,32 +1,51 @@
 //! What is noted of a request after its answer has begun, or where it got none.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{Finish, milliseconds};
 use crate::policy::judge::Judged;
 use crate::policy::outcome::Outcome;
 use crate::policy::verdict::Verdict;
+use crate::route::Plan;
 use crate::telemetry::access::AttemptLine;
 use crate::telemetry::metrics::Source;
 use crate::telemetry::story::{Fact, Turned};
 
 impl Finish {
     /// The attempt under way, if one is, was broken off `now`: what it did upstream is not known.
-    pub(in crate::proxy) fn broken_off(&mut self, now: Instant) -> bool {
-        let Some(begun) = self.sending.take() else { return false };
+    pub(in crate::proxy) fn broken_off(&mut self, now: Instant) -> Option<Duration> {
+        let took = now.saturating_duration_since(self.sending.take()?);
         let line = AttemptLine {
             outcome: Outcome::Cancelled.as_str(),
             status: None,
             verdict: Some(Verdict::Ambiguous.as_str()),
-            ..AttemptLine::good(0, milliseconds(now.saturating_duration_since(begun)))
+            ..AttemptLine::good(0, milliseconds(took))
         };
         self.story(|story| {
             let attempt = story.attempts.len();
             story.attempts.push(line);
             let at = now.saturating_duration_since(self.started);
-            story.note(at, None, Fact::Sent { attempt, limit: None });
+            story.note(at, self.elsewhere(), Fact::Sent { attempt, limit: None });
         });
-        true
+        Some(took)
+    }
+
+    /// An attempt begins `now`, under this plan.
+    pub(in crate::proxy) fn sends(&mut self, plan: &Arc<Plan>, now: Instant) {
+        self.sending = Some(now);
+        self.turned = (!Arc::ptr_eq(plan, &self.plan)).then(|| Arc::clone(plan));
+    }
+
+    /// The plan of the last attempt.
+    pub(super) fn sent_by(&self) -> &Arc<Plan> {
+        self.turned.as_ref().unwrap_or(&self.plan)
+    }
+
+    /// Its upstream, where it is not the one that the request was meant for.
+    fn elsewhere(&self) -> Option<Arc<str>> {
+        let here = self.sent_by().upstream_name();
+        (here != self.plan.upstream_name()).then(|| Arc::from(here))
     }
 
     /// What came about after the answer had begun. Nothing may have been noted until then: that it went well is.
@@ -37,14 +56,15 @@ impl Finish {
                 && story.attempts.is_empty()
             {
                 let mut line = AttemptLine::good(answer.status, milliseconds(since(answer.at)));
-                let endpoints = self.plan.upstream().endpoints();
+                let endpoints = self.sent_by().upstream().endpoints();
                 let endpoint = self.endpoint.and_then(|endpoint| endpoints.get(endpoint));
                 line.endpoint = endpoint.map(|endpoint| endpoint.url.authority().to_string());
                 story.attempts.push(line);
                 story.note(since(answer.at), None, Fact::Sent { attempt: 0, limit: None });
             }
             if let Some(fact) = fact {
-                story.note(since(now), None, fact);
+                let own = matches!(fact, Fact::Gone(_));
+                story.note(since(now), if own { None } else { self.elsewhere() }, fact);
             }
         });
     }

@@ -136,6 +136,8 @@ pub enum NoFallback {
 #[derive(Debug, Clone)]
 pub struct Stopped {
     pub stop: Stop,
+    /// Not what the client wants, but that it has hung up.
+    pub gone: bool,
     /// Attempts made, and the most.
     pub made: u32,
     pub most: u32,

@@ -119,7 +119,7 @@ impl Line {
 impl Stopped {
     fn figures(&self) -> Value {
         json!({
-            "why": self.stop.as_str(),
+            "why": self.word(),
             "attempts": self.made,
             "max_attempts": self.most,
             "told_ms": self.told.map(ms),

@@ -123,9 +123,9 @@ impl Story {
     #[must_use]
     pub fn verdict(&self) -> Option<&'static str> {
         let last = self.attempts.last()?.verdict.unwrap_or(Verdict::Done.as_str());
-        let ambiguous = Verdict::Ambiguous.as_str();
-        let doubtful = self.attempts.iter().any(|line| line.verdict == Some(ambiguous));
-        Some(if last != Verdict::Done.as_str() && doubtful { ambiguous } else { last })
+        let was = |verdict: &&str| self.attempts.iter().any(|line| line.verdict == Some(*verdict));
+        let worst = [Verdict::Ambiguous.as_str(), Verdict::Refused.as_str()].into_iter().find(was);
+        Some(worst.filter(|_| last != Verdict::Done.as_str()).unwrap_or(last))
     }
 
     /// The letter that it is about: made of it, stored before under its idempotency key, or sent again as this.

@@ -103,7 +103,7 @@ impl Fact {
             Self::Gone(gone) => match gone {
                 Gone::Idle => "the client hung up",
                 Gone::Sending => "the client hung up while an attempt was under way, which may have acted",
-                Gone::Kept => "the client hung up; what is under way is finished, as the write may be stored",
+                Gone::Kept => "the client hung up; as its write may be stored, it is seen to all the same",
             }
             .to_owned(),
         }
@@ -158,13 +158,20 @@ impl Turned {
 }
 
 impl Stopped {
+    /// One word for why.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        if self.gone { "hung_up" } else { self.stop.as_str() }
+    }
+
     fn says(&self) -> String {
         let Self { made, most, told, told_by, patience, time_left, left, .. } = self;
         match self.stop {
             _ if self.quota => "a quota is used up: no other attempt helps soon".to_owned(),
             Stop::Unlisted => "retry.on does not name this end".to_owned(),
             Stop::Attempts => format!("{made} of at most {most} attempts made"),
-            Stop::OptedOut => "the client wants none (fender-policy), or has hung up".to_owned(),
+            Stop::OptedOut if self.gone => "the client has hung up".to_owned(),
+            Stop::OptedOut => "the client wants none (fender-policy)".to_owned(),
             Stop::Unsafe => "it may have acted, and nothing makes a second send harmless".to_owned(),
             Stop::Body => "the body was too large to be kept for another attempt".to_owned(),
             Stop::Patience => {

@@ -109,3 +109,22 @@ fn a_write_that_is_finished_though_its_client_has_gone() {
         assert_eq!((answered("499"), answered("429") + answered("200")), (1.0, 0.0));
     }
 }
+
+#[test]
+fn what_happens_at_a_fallbacks_upstream_behind_its_head_is_told_of_it() {
+    let other = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
+        connection.close();
+    });
+    let lines = format!(
+        "retry.max_attempts = 1\n[[upstream.api.fallback]]\non = [\"connect\"]\nupstream = \"other\"\n\
+         [upstream.other]\nurl = \"{}\"\nretry.max_attempts = 1\nbreaker = {{ consecutive_failures = 1 }}\n",
+        other.url()
+    );
+    let nobody = format!("[upstream.api]\nurl = \"{}\"\nroute = \"/\"\n{lines}", Upstream::nobody());
+    let fender = Setup::new(nobody).admin(TOKENS_OF_ALL).start();
+    let answer = fender.get("/");
+    assert_eq!(fender.logged("response cut")["upstream"], "other");
+    insta::assert_snapshot!("cut_at_a_fallbacks_upstream", page_of(&fender, &answer));
+}

@@ -48,6 +48,10 @@ fn is_told_from_its_capture_to_its_delivery_by_either_id() {
     assert_eq!(by_request, by_letter, "either id tells the same");
     let attempts = by_letter["letter"]["attempts"].as_array().unwrap();
     assert_eq!(attempts.last().unwrap()["outcome"], "success");
+    // It went well: there is no story of that turn, and it has none of the turn before it.
+    assert_eq!(attempts.last().unwrap()["request_id"], Value::Null);
+    assert_eq!(attempts.last().unwrap()["verdict"], Value::Null);
+    assert!(attempts[0]["request_id"].is_string());
     let page = settled(&why(&fender, &letter));
     // How often it was tried meanwhile is chance.
     let tries: Vec<&str> = page.lines().filter(|line| line.contains("  replay  ")).collect();
