@@ -310,7 +310,7 @@ impl Admission {
                     false => leave.succeeded(slow, now), // It answered: that is all that the breaker asks.
                 });
                 if let Some(turned) = told {
-                    exchange.note(Fact::Turned(Box::new(turned)));
+                    exchange.note(Fact::Turned(turned));
                 }
             }
         }

@@ -26,27 +26,27 @@ impl Holding {
     }
 
     /// The answer was passed on to its last byte. What that made of the breaker, if it changed.
-    pub(super) fn completed(mut self, now: Instant) -> Option<Turned> {
+    pub(super) fn completed(mut self, now: Instant) -> Option<Box<Turned>> {
         self.leave.take()?.succeeded(self.slow, now)
     }
 
     /// The answer was a change of protocol: that is what the breaker hears; the seat is held to the end.
-    pub(super) fn switched(mut self, now: Instant) -> (Self, Option<Turned>) {
+    pub(super) fn switched(mut self, now: Instant) -> (Self, Option<Box<Turned>>) {
         let turned = self.leave.take().and_then(|leave| leave.succeeded(self.slow, now));
         (self, turned)
     }
 
     /// The answer was passed on to its last byte, and that said that it had failed.
-    pub(super) fn failed(self, meaning: Meaning, now: Instant) -> Option<Turned> {
+    pub(super) fn failed(self, meaning: Meaning, now: Instant) -> Option<Box<Turned>> {
         self.ended_badly(&Judged::answer(200, meaning, &[]), now)
     }
 
     /// The upstream broke it off, for this reason.
-    pub(super) fn cut(self, reason: Reason, now: Instant) -> Option<Turned> {
+    pub(super) fn cut(self, reason: Reason, now: Instant) -> Option<Box<Turned>> {
         self.ended_badly(&Judged::fault(reason, Verdict::Ambiguous), now)
     }
 
-    fn ended_badly(mut self, ended: &Judged, now: Instant) -> Option<Turned> {
+    fn ended_badly(mut self, ended: &Judged, now: Instant) -> Option<Box<Turned>> {
         let leave = self.leave.take()?;
         if ended.is_named_by(&self.plan.settings().breaker.failures) {
             leave.failed(self.slow, ended.told, now)

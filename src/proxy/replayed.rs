@@ -186,7 +186,7 @@ impl Proxy {
                     Some(meaning) => holding.failed(meaning, now),
                     None => holding.completed(now),
                 };
-                exchange.note_of(&exchange.plan, turned.map(|turned| Fact::Turned(Box::new(turned))));
+                exchange.note_of(&exchange.plan, turned.map(Fact::Turned));
                 let ended = failed.map_or(ended, |meaning| Judged::answer(200, meaning, &[]));
                 if failed.is_some() {
                     exchange.finish.ended_otherwise(&ended);
@@ -197,7 +197,7 @@ impl Proxy {
             Some(reason) => {
                 exchange.note(Fact::Cut { reason: Some(reason), error: CUT.into(), limit: None });
                 let turned = holding.cut(reason, now);
-                exchange.note_of(&exchange.plan, turned.map(|turned| Fact::Turned(Box::new(turned))));
+                exchange.note_of(&exchange.plan, turned.map(Fact::Turned));
                 // Its head was good: what the write did is not in doubt, only what was said of it is lost.
                 if ended.outcome == Outcome::Success {
                     ended

@@ -123,7 +123,7 @@ fn relay(proxy: &Proxy, mut exchange: Box<Exchange>, answered: Answered, told: T
             wire.becomes_tunnel();
         }
         let (holding, turned) = holding.switched(exchange.decided);
-        exchange.note_of(&exchange.plan, turned.map(|turned| Fact::Turned(Box::new(turned))));
+        exchange.note_of(&exchange.plan, turned.map(Fact::Turned));
         exchange.finish.holds(holding);
         tokio::spawn(tunnel::run(client, upstream, timeout.idle, reply.loan, exchange.finish));
         return response(parts.status, parts.headers, Body::own(Bytes::new()));

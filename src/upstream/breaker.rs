@@ -184,18 +184,25 @@ impl BreakerCell {
         }
     }
 
-    fn tell(&self, key: Option<u64>, permit: Permit, ended: Ended, now: Instant) -> Option<Turned> {
+    fn tell(&self, key: Option<u64>, permit: Permit, ended: Ended, now: Instant) -> Option<Box<Turned>> {
         let transition = self.breakers().tell(key, permit, ended, now, fastrand::f64());
-        self.turned(transition, now);
-        match transition?.to {
+        let transition = transition?;
+        self.turned(Some(transition), now);
+        self.told(key, transition.to)
+    }
+
+    /// What a story says of a change to that state.
+    #[cold]
+    fn told(&self, key: Option<u64>, to: State) -> Option<Box<Turned>> {
+        match to {
             State::Open => {
                 let breakers = self.breakers();
                 let tripped = breakers.tripped(key);
                 let retry_after = tripped.map_or(Duration::ZERO, |tripped| tripped.open_for);
                 let refused = Refused { retry_after, state: State::Open, tripped };
-                Some(Turned::Opened(BreakerSays::new(refused, breakers.settings())))
+                Some(Box::new(Turned::Opened(BreakerSays::new(refused, breakers.settings()))))
             }
-            State::Closed => Some(Turned::Closed),
+            State::Closed => Some(Box::new(Turned::Closed)),
             State::HalfOpen | State::ForcedOpen | State::ForcedClosed => None,
         }
     }
@@ -243,12 +250,12 @@ pub struct Leave {
 
 impl Leave {
     /// The attempt ended well. What that made of the breaker, if it changed.
-    pub fn succeeded(mut self, slow: bool, now: Instant) -> Option<Turned> {
+    pub fn succeeded(mut self, slow: bool, now: Instant) -> Option<Box<Turned>> {
         self.tell(Ended::Success { slow }, now)
     }
 
     /// The attempt failed; the upstream may have told to wait. What that made of the breaker, if it changed.
-    pub fn failed(mut self, slow: bool, told: Option<Duration>, now: Instant) -> Option<Turned> {
+    pub fn failed(mut self, slow: bool, told: Option<Duration>, now: Instant) -> Option<Box<Turned>> {
         self.tell(Ended::Failure { slow, told }, now)
     }
 
@@ -258,7 +265,7 @@ impl Leave {
         self.permit.as_ref().is_some_and(Permit::is_probe)
     }
 
-    fn tell(&mut self, ended: Ended, now: Instant) -> Option<Turned> {
+    fn tell(&mut self, ended: Ended, now: Instant) -> Option<Box<Turned>> {
         self.cell.tell(self.key, self.permit.take()?, ended, now)
     }
 }

@@ -70,9 +70,9 @@ impl Finish {
     }
 
     /// What became of the breaker, if anything did.
-    pub(super) fn note_turned(&self, turned: Option<Turned>, now: Instant) {
+    pub(super) fn note_turned(&self, turned: Option<Box<Turned>>, now: Instant) {
         if let Some(turned) = turned {
-            self.note_late(Some(Fact::Turned(Box::new(turned))), now);
+            self.note_late(Some(Fact::Turned(turned)), now);
         }
     }
 
