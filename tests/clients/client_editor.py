@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import time
 
 server, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 text = """#:schema ./schema.json
@@ -22,7 +23,9 @@ file = folder / "fender.toml"
 file.write_text(text)
 process = subprocess.Popen(
     [server, "lsp", "--offline"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-threading.Timer(60, process.kill).start()
+limit = threading.Timer(60, process.kill)
+limit.daemon = True  # It outlives nothing.
+limit.start()
 asked = 0
 
 
@@ -58,8 +61,18 @@ def complete(below):
     lines = text.splitlines()
     line = lines.index(below) + 1
     position = {"line": line, "character": max(len(lines[line]) - 1, 0)}  # Between the quotes, if there are any.
-    found = ask("textDocument/completion", {"textDocument": {"uri": file.as_uri()}, "position": position})
+    found = answer("textDocument/completion", {"textDocument": {"uri": file.as_uri()}, "position": position})
     return [item["label"] for item in (found["items"] if isinstance(found, dict) else found)]
+
+
+def answer(method, params):
+    """It knows nothing of a file until it has read its schema, on the side: an editor asks again with the next key."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        if found := ask(method, params):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{method}: nothing within 30 s")
 
 
 ask("initialize", {"processId": None, "rootUri": folder.as_uri(), "capabilities": {}})
@@ -73,7 +86,7 @@ keys = complete("[upstream.openai.breaker]")
 assert {"failure_rate", "open_for", "half_open_probes"} <= set(keys), keys
 words = complete("[upstream.openai.dead_letter]")
 assert {'"off"', '"on_failure"', '"outbox"'} == set(words), words
-hover = ask("textDocument/hover", {
+hover = answer("textDocument/hover", {
     "textDocument": {"uri": file.as_uri()},
     "position": {"line": text.splitlines().index('mode = ""'), "character": 1}})
 assert "Whether, and when, writes are stored" in json.dumps(hover), hover
