@@ -123,7 +123,8 @@ impl Before {
         for (letter, body) in &self.letters {
             let id = letter.id;
             let now = bench.ask(async |store| store.letter(id).await);
-            unharmed &= now.as_ref().is_ok_and(|now| same(now, letter));
+            let its_turn = self.due.contains(&id);
+            unharmed &= now.as_ref().is_ok_and(|now| same(now, letter, its_turn));
             let twice = now.as_ref().is_ok_and(|now| now.repeatable && !letter.repeatable);
             assert!(!twice, "{what}: {id}: a second send is said to be harmless");
             match bench.ask(async |store| store.content(id).await) {
@@ -153,15 +154,15 @@ impl Before {
     }
 }
 
-/// Whether the letter stands where it stood. What only tells its story (its trail, its route) has no checksum.
-fn same(now: &Letter, before: &Letter) -> bool {
+/// Whether the letter stands where it stood. What only tells its story (its trail, its route) has no checksum, and its turn
+/// (when it is tried, and before which others) has none as long as it has none.
+fn same(now: &Letter, before: &Letter, its_turn: bool) -> bool {
     let parts = |letter: &Letter| {
         (
             letter.state,
             letter.parked_because,
             letter.order_key.clone(),
-            letter.next_attempt_at_ms,
-            letter.priority,
+            its_turn.then_some((letter.next_attempt_at_ms, letter.priority)),
             letter.repeatable,
         )
     };
