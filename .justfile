@@ -42,9 +42,9 @@ rot PLACES="2000":
 deny:
     cargo deny check bans licenses sources
 
-# The proxy against direct and against plain forwarders, in one run; fails beyond the limits.
-bench *ARGS:
-    cargo bench --locked --bench proxy -- --check {{ARGS}}
+# The proxy as shipped, one static binary, against direct and against plain forwarders, in one run; fails beyond the limits.
+bench *ARGS: release
+    FENDER_BENCH_BINARY="${CARGO_TARGET_DIR:-target}/$(uname -m)-unknown-linux-gnu/release/fender" cargo bench --locked --bench proxy -- --check {{ARGS}}
 
 # Event streams through Fender, direct and through others; fails beyond the limits. FENDER_BENCH_ENVOY names Envoy's binary.
 bench-stream *ARGS:

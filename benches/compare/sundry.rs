@@ -8,7 +8,7 @@ use crate::drive::{Load, measure, resident_with};
 use crate::events;
 use crate::load::Pace;
 use crate::machine::Machine;
-use crate::peers::{Peer, Setup, fender_with};
+use crate::peers::{Peer, Setup};
 use crate::report::{Musts, Sheet, column, differences};
 use crate::subject::Subject;
 
@@ -127,7 +127,7 @@ pub(crate) fn streams(scene: &Scene<'_>, musts: &mut Musts) -> Sheet {
     sheet.with_ratio("Fender's CPU over it", "fender")
 }
 
-/// Fender alone: whether a request costs the same among many routes and upstreams.
+/// Whether a request costs the same among many routes and upstreams; of Fender, and of nginx beside it.
 pub(crate) fn routes(scene: &Scene<'_>, musts: &mut Musts) -> Sheet {
     /// Name, routes, upstreams, path.
     const VARIANTS: [(&str, usize, usize, &str); 5] = [
@@ -140,28 +140,38 @@ pub(crate) fn routes(scene: &Scene<'_>, musts: &mut Musts) -> Sheet {
     let Machine { proxy, others, .. } = scene.machine;
     let upstream = Subject::role("upstream", others);
     let setup = Setup { upstream: upstream.address, workers: 2, cores: Some(proxy), streams: false };
-    let subjects = VARIANTS.map(|(_, routes, upstreams, _)| fender_with(&setup, routes, upstreams));
-    let mut rows = VARIANTS.map(|(name, ..)| (name.to_owned(), vec![Vec::new(); 3])).to_vec();
+    let mut subjects = Vec::new();
+    for peer in scene.peers {
+        for (name, routes, upstreams, path) in VARIANTS {
+            if let Some(subject) = peer.start_with(&setup, routes, upstreams) {
+                subjects.push((format!("{}: {name}", peer.name()), subject, path));
+            }
+        }
+    }
+    let mut rows: Vec<_> = subjects.iter().map(|(name, ..)| (name.clone(), vec![Vec::new(); 3])).collect();
     for _ in 0..scene.options.rounds {
-        for ((subject, (_, columns)), (.., path)) in subjects.iter().zip(&mut rows).zip(VARIANTS) {
+        for ((_, subject, path), (_, columns)) in subjects.iter().zip(&mut rows) {
             let (slice, pace) = (scene.options.slice, Pace::Closed);
             let figures = measure(subject, &Load { path, connections: 64, pace, slice, cores: others });
             columns[0].push(figures.cpu);
             columns[1].push(figures.per_second);
         }
     }
-    let first = rows[0].1[0].clone();
-    for (_, columns) in &mut rows {
-        columns[2] = columns[0].iter().zip(&first).map(|(own, first)| own / first).collect();
+    for peer in rows.chunks_mut(VARIANTS.len()) {
+        let first = peer[0].1[0].clone();
+        for (_, columns) in peer {
+            columns[2] = columns[0].iter().zip(&first).map(|(own, first)| own / first).collect();
+        }
     }
     let sheet = Sheet {
-        title: "Fender among many routes and upstreams, GET 1 KiB".to_owned(),
+        title: "Among many routes and upstreams, GET 1 KiB".to_owned(),
         note: "All used: each request goes to the next of them.".to_owned(),
-        columns: vec![column("CPU s / 100,000", 2), column("req/s", 0), column("over the first", 2)],
+        columns: vec![column("CPU s / 100,000", 2), column("req/s", 0), column("over its first", 2)],
         rows,
     };
     for (name, ..) in &VARIANTS[1..] {
-        musts.hold(&format!("{name}: CPU over 1 route"), sheet.median(name, 2), 1.1, "");
+        let over = sheet.median(&format!("fender: {name}"), 2);
+        musts.hold(&format!("{name}: CPU over 1 route"), over, 1.1, "");
     }
     sheet
 }

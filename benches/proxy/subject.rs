@@ -44,7 +44,9 @@ impl Subject {
         let config = folder.path().join("fender.toml");
         let text = format!("[server]\nlisten = [\"{address}\"]\n[admin]\nlisten = \"{admin}\"\n{upstreams}");
         fs::write(&config, text).expect("the config is written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fender"));
+        // What ships is a static binary: `FENDER_BENCH_BINARY` names it; else what cargo built for this bench.
+        let binary = std::env::var_os("FENDER_BENCH_BINARY");
+        let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_fender").into()));
         command.args(["run", "--config"]).arg(config);
         Self::start(command, address, Some(folder))
     }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Setup, config};
-use crate::subject::{Subject, free};
 
 /// The binary under measurement: what `FENDER_BENCH_BINARY` names, else what cargo built for this bench. The latter has the features
 /// that the tests' dependencies ask of shared crates; the shipped one has not.
@@ -61,13 +60,15 @@ pub(crate) fn arguments_of_many(
     run(folder, address, setup, &tables)
 }
 
-/// Started with so many routes and upstreams.
-pub(crate) fn with_many(setup: &Setup<'_>, routes: usize, upstreams: usize) -> Subject {
-    let address = free();
-    let folder = tempfile::tempdir().expect("a folder for the config");
+pub(super) fn command_of_many(
+    folder: &Path,
+    address: SocketAddr,
+    setup: &Setup<'_>,
+    (routes, upstreams): (usize, usize),
+) -> Command {
     let mut command = Command::new(binary());
-    command.args(arguments_of_many(folder.path(), address, setup, routes, upstreams));
-    Subject::start(command, address, Some(folder), setup.cores).unwrap_or_else(|why| panic!("{why}"))
+    command.args(arguments_of_many(folder, address, setup, routes, upstreams));
+    command
 }
 
 const SERVER: &str = r#"

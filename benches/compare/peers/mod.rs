@@ -11,7 +11,6 @@ use std::process::Command;
 
 pub(crate) use fender::{
     arguments as fender_arguments, arguments_of_many as fender_of_many, binary as fender_binary,
-    with_many as fender_with,
 };
 
 use crate::machine::says;
@@ -90,7 +89,7 @@ impl Peer {
     pub(crate) fn start(self, setup: &Setup<'_>) -> Subject {
         let address = free();
         let folder = tempfile::tempdir().expect("a folder for the config");
-        let program = self.program().expect("it was found before");
+        let program = self.found();
         let command = match self {
             Self::Fender => fender::command(folder.path(), address, setup),
             Self::Nginx => nginx::command(&program, folder.path(), address, setup),
@@ -101,6 +100,33 @@ impl Peer {
                 itself(&[self.name(), &address.to_string(), &setup.upstream.to_string()])
             }
         };
+        self.started(command, address, folder, setup)
+    }
+
+    /// With so many routes and upstreams; `None`: nobody wrote that for it.
+    pub(crate) fn start_with(self, setup: &Setup<'_>, routes: usize, upstreams: usize) -> Option<Subject> {
+        let address = free();
+        let folder = tempfile::tempdir().expect("a folder for the config");
+        let many = (routes, upstreams);
+        let command = match self {
+            Self::Fender => fender::command_of_many(folder.path(), address, setup, many),
+            Self::Nginx => nginx::command_of_many(&self.found(), folder.path(), address, setup, many),
+            _ => return None,
+        };
+        Some(self.started(command, address, folder, setup))
+    }
+
+    fn found(self) -> PathBuf {
+        self.program().expect("it was found before")
+    }
+
+    fn started(
+        self,
+        command: Command,
+        address: SocketAddr,
+        folder: tempfile::TempDir,
+        setup: &Setup<'_>,
+    ) -> Subject {
         Subject::start(command, address, Some(folder), setup.cores)
             .unwrap_or_else(|why| panic!("{} does not start: {why}", self.name()))
     }

@@ -7,7 +7,42 @@ use std::process::Command;
 use super::{Setup, config, run};
 
 pub(super) fn command(program: &Path, folder: &Path, address: SocketAddr, setup: &Setup<'_>) -> Command {
-    let template = CONFIG.replace("BUFFERING", if setup.streams { "off" } else { "on" });
+    started(program, folder, address, setup, &backend("bench"), &place("/", "bench"))
+}
+
+/// With `upstreams` upstreams and `routes` routes: `/t/0/`, `/t/1/` … each of the upstream whose turn it is.
+pub(super) fn command_of_many(
+    program: &Path,
+    folder: &Path,
+    address: SocketAddr,
+    setup: &Setup<'_>,
+    (routes, upstreams): (usize, usize),
+) -> Command {
+    let backends: String = (0..upstreams).map(|nth| backend(&format!("u{nth}"))).collect();
+    let routed = |nth| place(&format!("/t/{nth}/"), &format!("u{}", nth % upstreams));
+    // Answers when the driver looks whether it serves.
+    let places: String = (0..routes).map(routed).chain([place("/", "u0")]).collect();
+    started(program, folder, address, setup, &backends, &places)
+}
+
+fn backend(name: &str) -> String {
+    BACKEND.replace("NAME", name)
+}
+
+fn place(path: &str, backend: &str) -> String {
+    PLACE.replace("PATH", path).replace("NAME", backend)
+}
+
+fn started(
+    program: &Path,
+    folder: &Path,
+    address: SocketAddr,
+    setup: &Setup<'_>,
+    backends: &str,
+    places: &str,
+) -> Command {
+    let template = CONFIG.replace("BACKENDS", backends).replace("PLACES", places);
+    let template = template.replace("BUFFERING", if setup.streams { "off" } else { "on" });
     let file = config(folder, "nginx.conf", &template, address, setup);
     run(program, &["-e", "stderr", "-p", &folder.to_string_lossy(), "-c", &file.to_string_lossy()])
 }
@@ -36,19 +71,29 @@ http {
   scgi_temp_path FOLDER/scgi;
   limit_req_zone $server_name zone=rate:1m rate=1000000r/s;
   limit_conn_zone $server_name zone=open:1m;
-  upstream bench {
-    zone bench 64k;
-    server UPSTREAM max_conns=256 max_fails=5 fail_timeout=10s;
-    keepalive 64;
-    keepalive_requests 1000000000;
-  }
-  server {
+BACKENDS  server {
     listen OWN reuseport backlog=4096;
     server_name bench;
     limit_req zone=rate burst=1000000 nodelay;
     limit_conn open 10100;
-    location / {
-      proxy_pass http://bench;
+PLACES  }
+  server {
+    listen ADMIN;
+    location / { stub_status; }
+  }
+}
+"#;
+
+const BACKEND: &str = r#"  upstream NAME {
+    zone NAME 64k;
+    server UPSTREAM max_conns=256 max_fails=5 fail_timeout=10s;
+    keepalive 64;
+    keepalive_requests 1000000000;
+  }
+"#;
+
+const PLACE: &str = r#"    location PATH {
+      proxy_pass http://NAME;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
       proxy_set_header Host $host;
@@ -64,10 +109,4 @@ http {
       proxy_buffering BUFFERING;
       proxy_max_temp_file_size 0;
     }
-  }
-  server {
-    listen ADMIN;
-    location / { stub_status; }
-  }
-}
 "#;
