@@ -42,7 +42,7 @@ impl Pointers {
             text,
             at: 0,
             whole,
-            frames: [Frame { node: NONE, index: 0, object: false }; DEPTH_MAX],
+            frames: [Frame::default(); DEPTH_MAX],
             depth: 0,
             visited: Visited::default(),
         };
@@ -81,13 +81,21 @@ fn unescaped(inside: &[u8]) -> Option<String> {
     serde_json::from_slice(&quoted).ok()
 }
 
-/// An object or an array that is open.
-#[derive(Clone, Copy)]
+/// An object or an array that is open. Without padding, so that so many of them are cleared at once.
+#[derive(Clone, Copy, Default)]
 struct Frame {
-    node: u16,
     /// The number of the element that comes next.
     index: u32,
-    object: bool,
+    node: u16,
+    holds: Holds,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+#[repr(u16)]
+enum Holds {
+    #[default]
+    Elements,
+    Keys,
 }
 
 enum Stop {
@@ -117,7 +125,7 @@ impl<'t> Scan<'_, 't> {
             }
             let opened = matches!(value, Raw::Object | Raw::Array);
             if opened {
-                self.open(node, value == Raw::Object)?;
+                self.open(node, if value == Raw::Object { Holds::Keys } else { Holds::Elements })?;
             }
             match self.next(opened)? {
                 Some(next) => node = next,
@@ -142,11 +150,11 @@ impl<'t> Scan<'_, 't> {
         }
     }
 
-    fn open(&mut self, node: u16, object: bool) -> Result<(), Stop> {
+    fn open(&mut self, node: u16, holds: Holds) -> Result<(), Stop> {
         let frame = self.frames.get_mut(self.depth).ok_or(Stop::Malformed)?;
-        *frame = Frame { node, index: 0, object };
+        *frame = Frame { index: 0, node, holds };
         self.depth += 1;
-        if let Some(node) = self.pointers.node(node).filter(|_| object) {
+        if let Some(node) = self.pointers.node(node).filter(|_| holds == Holds::Keys) {
             self.visited.clear(node.below);
         }
         Ok(())
@@ -159,7 +167,8 @@ impl<'t> Scan<'_, 't> {
             let Some(frame) = self.frames.get(top).copied() else { return Err(Stop::Malformed) };
             self.blanks();
             let byte = self.peek()?;
-            if byte == if frame.object { b'}' } else { b']' } {
+            let in_object = frame.holds == Holds::Keys;
+            if byte == if in_object { b'}' } else { b']' } {
                 self.at += 1;
                 self.depth = top;
                 fresh = false;
@@ -172,7 +181,7 @@ impl<'t> Scan<'_, 't> {
                 self.at += 1;
                 self.blanks();
             }
-            return if frame.object { self.key(frame.node).map(Some) } else { Ok(Some(self.element(top))) };
+            return if in_object { self.key(frame.node).map(Some) } else { Ok(Some(self.element(top))) };
         }
     }
 
@@ -187,11 +196,12 @@ impl<'t> Scan<'_, 't> {
             return Err(Stop::Malformed);
         }
         self.at += 1;
-        let Some(node) = self.pointers.node(node).filter(|node| !node.children.is_empty()) else {
-            return Ok(NONE);
+        let Some(node) = self.pointers.node(node) else { return Ok(NONE) };
+        let child = if escaped {
+            unescaped(inside).and_then(|key| node.child(key.as_bytes()))
+        } else {
+            node.child(inside)
         };
-        let of = |key: &[u8]| node.children.iter().find(|child| child.key.as_bytes() == key);
-        let child = if escaped { unescaped(inside).and_then(|key| of(key.as_bytes())) } else { of(inside) };
         match child {
             Some(child) if !self.visited.has(child.node) => {
                 self.visited.set(child.node);

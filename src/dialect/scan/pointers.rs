@@ -19,6 +19,8 @@ pub(super) struct Node {
     pub(super) pointer: Option<usize>,
     /// The bits of the children.
     pub(super) below: Visited,
+    /// The lengths of their keys, a bit for each: most keys of a text are looked for nowhere, and need no comparison.
+    lengths: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -107,6 +109,7 @@ impl Pointers {
         if step == "*" {
             node.each = new;
         } else {
+            node.lengths |= length_bit(key.len());
             node.children.push(Child { key: key.into(), index, node: new });
             node.below.set(new);
         }
@@ -120,8 +123,21 @@ impl Pointers {
 
 impl Node {
     fn new() -> Self {
-        Self { children: Vec::new(), each: NONE, pointer: None, below: Visited::default() }
+        Self { children: Vec::new(), each: NONE, pointer: None, below: Visited::default(), lengths: 0 }
     }
+
+    /// Where a key leads, if it leads anywhere.
+    pub(super) fn child(&self, key: &[u8]) -> Option<&Child> {
+        if self.lengths & length_bit(key.len()) == 0 {
+            return None;
+        }
+        self.children.iter().find(|child| child.key.as_bytes() == key)
+    }
+}
+
+/// All lengths from 63 on share one.
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 fn key_of(step: &str) -> Cow<'_, str> {
