@@ -97,3 +97,5 @@ release:
 link-order:
     RUSTFLAGS='-C target-feature=+crt-static -C strip=none --cfg getrandom_backend="linux_getrandom"' cargo build --release --locked --target "$(uname -m)-unknown-linux-gnu"
     deploy/link/record "${CARGO_TARGET_DIR:-target}/$(uname -m)-unknown-linux-gnu/release/fender"
+    # Cargo does not know that the next `just release` needs it.
+    touch src/main.rs
