@@ -196,7 +196,9 @@ impl<'t> Scan<'_, 't> {
             return Err(Stop::Malformed);
         }
         self.at += 1;
-        let Some(node) = self.pointers.node(node) else { return Ok(NONE) };
+        let Some(node) = self.pointers.node(node).filter(|node| !node.children.is_empty()) else {
+            return Ok(NONE);
+        };
         let child = if escaped {
             unescaped(inside).and_then(|key| node.child(key.as_bytes()))
         } else {
